@@ -1,0 +1,104 @@
+"""Command lines from frozen dataclasses, and errors as sentences with an exit code."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, get_type_hints
+
+import docstring_parser
+from jsonargparse import ActionYesNo, ArgumentParser
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes: done; more failures than allowed, or a failed check; usage; Ctrl-C."""
+
+Config = TypeVar("Config")
+
+
+def new_parser(prog: str, description: str) -> ArgumentParser:
+    """A parser that also takes `--config FILE` with the same names as the flags."""
+    parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    return parser
+
+
+def add_options(parser: ArgumentParser, config: type[Any]) -> None:
+    """Adds one option for each field of a dataclass: `max_fail` becomes `--max-fail`.
+
+    The help is the field's docstring. A field without default is a positional argument or, when
+    it is a tuple, a required option that takes one or more values; `bool` gives `--x/--no-x`.
+    """
+    helps = {
+        parameter.arg_name: parameter.description
+        for parameter in docstring_parser.parse_from_object(config).params
+    }
+    types = get_type_hints(config)
+    for field in _options(config):
+        flag = "--" + field.name.replace("_", "-")
+        options: dict[str, Any] = {"help": helps.get(field.name), "type": types[field.name]}
+        required = field.default is dataclasses.MISSING
+        is_tuple = str(types[field.name]).startswith("tuple")
+        if required and not is_tuple:
+            parser.add_argument(field.name, **options)
+        elif types[field.name] is bool:
+            yes_no = ActionYesNo(yes_prefix="", no_prefix="no-")
+            parser.add_argument(flag, action=yes_no, default=field.default, help=options["help"])
+        elif is_tuple:
+            options["type"] = str
+            assert required or not field.default, "values given would be added to the default"
+            default: list[str] | None = None if required else []
+            parser.add_argument(
+                flag, nargs="+", action="extend", required=required, default=default, **options
+            )
+        else:
+            parser.add_argument(flag, default=field.default, **options)
+
+
+def build(config: type[Config], values: Any) -> Config:
+    """The dataclass from parsed values; lists become tuples."""
+    chosen = {field.name: getattr(values, field.name) for field in _options(config)}
+    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in chosen.items()})
+
+
+def _options(config: type[Any]) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(config) if field.init]
+
+
+def exit_code(prog: str, work: Callable[[], int]) -> int:
+    """Runs a command; an expected error becomes one sentence on stderr and an exit code.
+
+    Set SLVR_TRACEBACK=1 to see where an error was raised.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt as interrupt:
+        hint = str(interrupt) or "finished work is kept; run the same command to go on"
+        print(f"\n{prog}: interrupted: {hint}", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        if os.environ.get("SLVR_TRACEBACK"):
+            raise
+        print(f"{prog}: error: {sentence(error)}", file=sys.stderr)
+        return FAILED if _is_machine_trouble(error) else USAGE
+
+
+def _is_machine_trouble(error: Exception) -> bool:
+    """Whether the machine failed (disk full, a broken read), not what the user typed."""
+    typed = FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError
+    return isinstance(error, OSError) and not isinstance(error, typed)
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong and where, and for a failed read or write what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror}; finished work is kept: make room or choose another place, "
+        "then run the same command again"
+    )
+
+
+def arguments(args: Sequence[str] | None) -> list[str]:
+    """The arguments of this process, or those given."""
+    return list(sys.argv[1:] if args is None else args)

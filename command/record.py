@@ -1,0 +1,62 @@
+"""`run.json`: how an output folder was made."""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RECORD = "run.json"
+PACKAGES = (
+    *("torch", "torchaudio", "lightning-fabric", "safetensors", "scikit-learn"),
+    *("numpy", "scipy", "soundfile", "soxr", "av", "yt-dlp"),
+    *("webdataset", "pandas", "pyarrow"),
+)
+
+
+def write_record(
+    directory: Path, command: str, config: Any, datasets: Mapping[str, str] | None = None
+) -> None:
+    """Writes `run.json`: configuration, code version, package versions, data set hashes.
+
+    Args:
+        directory: the output folder; must exist.
+        command: `ingest`, `train` or `evaluate`.
+        config: the resolved configuration, a dataclass (seeds are among its fields).
+        datasets: path -> SHA-256 of the manifest of each data set that was read.
+    """
+    record = {
+        "command": command,
+        "config": dataclasses.asdict(config),
+        "code": code_version(),
+        "python": platform.python_version(),
+        "packages": package_versions(PACKAGES),
+        "datasets": dict(datasets or {}),
+    }
+    text = json.dumps(record, indent=1, default=str, ensure_ascii=False) + "\n"
+    (directory / RECORD).write_text(text, encoding="utf-8")
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """Installed version by package name; absent packages are left out."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def code_version() -> str:
+    """Version of Slvr, with the git commit where it runs from a checkout."""
+    version = package_versions(["slvr"]).get("slvr", "unknown")
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return version
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False)
+    return f"{version}+{described.stdout.strip()}" if described.returncode == 0 else version

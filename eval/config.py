@@ -1,0 +1,60 @@
+"""Settings of `evaluate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Few-shot accuracy of trained encoders on labelled shards."""
+
+    checkpoint: tuple[Path, ...]
+    """Run folders of `train`, one row of the table each."""
+    shards: tuple[Path, ...]
+    """Shard directories of `ingest`, each a labelled set."""
+    out: Path | None = None
+    """Folder of the results; by default results/<name of the first checkpoint>."""
+    n_way: int = 5
+    """Classes of a task, at least 2."""
+    k_shot: int = 1
+    """Labelled clips (supports) of a class, at least 1."""
+    n_query: int = 1
+    """Clips of a class to be recognised (queries), at least 1."""
+    n_tasks: int = 10_000
+    """Tasks a set, at least 2; the confidence interval narrows with their square root."""
+    seed: int = 0
+    """Seed of the tasks, of the classifier's order and of the untrained network, at least 0."""
+    classifier: Literal["sgd", "logistic", "centroid"] = "sgd"
+    """sgd: the published one-versus-all log-loss SGD; logistic: multinomial with an L2 penalty;
+    centroid: the nearest class mean."""
+    normalise_features: Literal["l2", "none"] = "l2"
+    """l2 divides each feature vector by its length; the paper's tables are nearest to none."""
+    split: str | None = None
+    """Split to evaluate; by default `eval`, else `test`, else the only one there is."""
+    piece_s: float = 5.0
+    """Length in seconds of the pieces that clips are cut into, above 0; the last one of a clip is
+    repeated until it fills a piece."""
+    baselines: bool = True
+    """Also evaluate the same network untrained, and nearest centroids of mean log-mel spectra."""
+    batch: int = 32
+    """Pieces that go through the network at once, at least 1."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes the first GPU where there is one."""
+    cache: Path = Path("results/features")
+    """Folder of computed features, keyed by the hashes of checkpoint and shards; may be deleted."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("n_way", 2),
+            ("k_shot", 1),
+            ("n_query", 1),
+            ("n_tasks", 2),
+            ("seed", 0),
+            ("batch", 1),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"--{name} is {value}, expected {least} or more")
+        if not self.piece_s > 0:
+            raise ValueError(f"--piece_s is {self.piece_s}, expected more than 0 seconds")

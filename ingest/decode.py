@@ -1,0 +1,266 @@
+"""Any audio file -> 16 kHz mono, 16 bit; every fault is a status with a reason.
+
+Letters: T samples.
+"""
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from shards.audio import with_audio
+from shards.clip import SAMPLE_RATE_HZ, Clip
+from shards.files import file_sha256
+
+TOLERANCE_S = 0.1
+"""Codec delay and padding (AAC, Opus, MP3) make decoded lengths differ from declared ones."""
+SEEK_MARGIN_S = 1.0
+"""Decoding starts this much before a part, so that overlapping frames have settled."""
+
+
+@dataclass
+class UnusableAudioError(Exception):
+    """Audio that gives no clip: a status of `shards.clip.STATUSES`, a reason and details."""
+
+    status: str
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.reason} ({self.detail})"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded samples.
+
+    Attributes:
+        pcm: (T,) int16 mono at 16 kHz.
+        note: how the audio differs from what was asked for within the tolerance, or nothing.
+    """
+
+    pcm: npt.NDArray[np.int16]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Samples as stored: (T, channels) float32 from `start_s` on, and the length declared."""
+
+    samples: npt.NDArray[np.float32]
+    rate_hz: int
+    start_s: float
+    declared_s: float | None
+
+
+def decode_file(
+    path: Path, start_s: float | None = None, end_s: float | None = None, max_s: float = 3600.0
+) -> Decoded:
+    """The audio of a file, or its part from start_s to end_s.
+
+    soundfile reads what it knows, FFmpeg (PyAV) the rest; channels are averaged; soxr HQ
+    resamples; samples beyond full scale are clipped.
+
+    Args:
+        path: the file.
+        start_s: beginning of the part; None for the whole file.
+        end_s: end of the part; None for the whole file.
+        max_s: a clip longer than this is refused before it fills the memory.
+
+    Raises:
+        UnusableAudioError: missing, empty, corrupt, truncated, silent, too short or too long.
+    """
+    if not path.is_file():
+        raise UnusableAudioError("missing", "no_file", path.name)
+    if path.stat().st_size == 0:
+        raise UnusableAudioError("too_short", "empty_file", "0 bytes")
+    raw = _read(path, start_s or 0.0, end_s, max_s)
+    note = _check_length(raw, start_s, end_s)
+    if not np.isfinite(raw.samples).all():
+        raise UnusableAudioError("corrupt", "not_finite", "holds NaN or infinity")
+    mono = raw.samples.mean(axis=1, dtype=np.float32)
+    if raw.rate_hz != SAMPLE_RATE_HZ:
+        mono = soxr.resample(mono, raw.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    pcm = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+    if len(pcm) == 0:
+        raise UnusableAudioError("too_short", "no_samples", "0 samples")
+    if not pcm.any():
+        raise UnusableAudioError("silent", "all_zero", f"{len(pcm)} samples")
+    return Decoded(pcm, note)
+
+
+def decoded_clip(clip: Clip, path: Path, codec: str, max_s: float) -> Clip:
+    """The planned clip with the audio of a local file, or as the failure that decoding met."""
+    try:
+        decoded = decode_file(path, clip.source.start_s, clip.source.end_s, max_s)
+    except UnusableAudioError as fault:
+        return clip.failed(fault.status, fault.reason, fault.detail)
+    made = with_audio(clip, decoded.pcm, codec)
+    return dataclasses.replace(made, source_sha256=file_sha256(path), detail=decoded.note)
+
+
+def declared_duration_s(path: Path) -> float | None:
+    """The duration that the file's header declares, or None where it declares none."""
+    try:
+        info = soundfile.info(path)
+        return info.frames / info.samplerate if info.samplerate else None
+    except soundfile.LibsndfileError:
+        pass
+    try:
+        with av.open(str(path)) as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except (av.error.FFmpegError, OSError):
+        return None
+
+
+def _read(path: Path, start_s: float, end_s: float | None, max_s: float) -> _Raw:
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        return _read_ffmpeg(path, start_s, end_s, max_s)
+    with file:
+        return _read_soundfile(path, file, start_s, end_s, max_s)
+
+
+def _read_soundfile(
+    path: Path, file: soundfile.SoundFile, start_s: float, end_s: float | None, max_s: float
+) -> _Raw:
+    _check_whole(path, file.format)
+    rate_hz, declared_s = file.samplerate, file.frames / file.samplerate
+    last_s = declared_s if end_s is None else min(end_s, declared_s)
+    _refuse_too_long(last_s - start_s, max_s)
+    try:
+        file.seek(min(round(start_s * rate_hz), file.frames))
+        wanted = max(round(last_s * rate_hz) - file.tell(), 0)
+        samples = file.read(wanted, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UnusableAudioError("corrupt", "undecodable", str(error)) from error
+    if len(samples) < wanted - TOLERANCE_S * rate_hz:
+        raise _truncated((start_s * rate_hz + len(samples)) / rate_hz, declared_s)
+    return _Raw(samples, rate_hz, start_s, declared_s)
+
+
+def _read_ffmpeg(path: Path, start_s: float, end_s: float | None, max_s: float) -> _Raw:
+    with _open_ffmpeg(path) as container:
+        if not container.streams.audio:
+            raise UnusableAudioError("corrupt", "no_audio", path.suffix)
+        stream = container.streams.audio[0]
+        rate_hz = stream.rate
+        declared_s = None if container.duration is None else container.duration / av.time_base
+        _refuse_too_long((end_s or declared_s or 0.0) - start_s, max_s)
+        if start_s > SEEK_MARGIN_S:
+            container.seek(int((start_s - SEEK_MARGIN_S) * av.time_base))
+        to_float = av.AudioResampler(format="fltp")
+        pieces: list[npt.NDArray[np.float32]] = []
+        first_s: float | None = None
+        for frame in container.decode(stream):
+            if first_s is None:
+                first_s = frame.time or 0.0
+            for converted in to_float.resample(frame):
+                pieces.append(np.asarray(converted.to_ndarray().T, np.float32))
+            read_s = sum(len(piece) for piece in pieces) / rate_hz
+            if end_s is not None and first_s + read_s >= end_s:
+                break
+            _refuse_too_long(first_s + read_s - start_s, max_s)
+    samples = np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32)
+    # Opus and AAC give their encoder delay negative time: the clip begins at time 0
+    offset = round((start_s - (first_s or 0.0)) * rate_hz)
+    if offset < 0 and -offset > TOLERANCE_S * rate_hz:
+        raise UnusableAudioError("corrupt", "starts_late", f"first sample at {first_s:.3f} s")
+    samples = samples[max(offset, 0) :]
+    if end_s is not None:
+        samples = samples[: round((end_s - start_s) * rate_hz)]
+    return _Raw(samples, rate_hz, start_s, declared_s)
+
+
+@contextmanager
+def _open_ffmpeg(path: Path) -> Iterator[av.container.InputContainer]:
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise UnusableAudioError("corrupt", "undecodable", error.strerror or "") from error
+
+
+def _refuse_too_long(duration_s: float, max_s: float) -> None:
+    if duration_s > max_s:
+        raise UnusableAudioError("too_long", "too_long", f"{duration_s:.0f} s, limit {max_s:.0f} s")
+
+
+def _truncated(found_s: float, declared_s: float) -> UnusableAudioError:
+    return UnusableAudioError(
+        "truncated", "cut_off", f"{found_s:.3f} s, header says {declared_s:.3f} s"
+    )
+
+
+def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
+    """Compares the length read with what the header and the caller say; returns the note."""
+    read_s = len(raw.samples) / raw.rate_hz
+    found_end_s = raw.start_s + read_s
+    if end_s is None:
+        if raw.declared_s is not None and found_end_s < raw.declared_s - TOLERANCE_S:
+            raise _truncated(found_end_s, raw.declared_s)
+        return ""
+    missing_s = end_s - found_end_s
+    if missing_s <= 0.5 / raw.rate_hz:
+        return ""
+    declared_s = end_s if raw.declared_s is None else min(raw.declared_s, end_s)
+    if found_end_s < declared_s - TOLERANCE_S:
+        raise _truncated(found_end_s, declared_s)
+    if missing_s > TOLERANCE_S:
+        raise UnusableAudioError(
+            "too_short",
+            "source_ends_early",
+            f"ends at {found_end_s:.3f} s, segment {start_s or 0.0:.3f} to {end_s:.3f} s",
+        )
+    return f"source ends {missing_s:.3f} s before the segment"
+
+
+def _check_whole(path: Path, container: str) -> None:
+    """Finds cut-off files whose readers are silent about it: WAV and Ogg."""
+    if container in ("WAV", "WAVEX"):
+        declared, found = _wav_data_bytes(path)
+        if found < declared:
+            raise UnusableAudioError(
+                "truncated",
+                "cut_off",
+                f"{found} bytes of samples, header says {declared}",
+            )
+    elif container == "OGG" and not _ogg_has_last_page(path):
+        raise UnusableAudioError("truncated", "cut_off", "no last Ogg page")
+
+
+def _wav_data_bytes(path: Path) -> tuple[int, int]:
+    """Bytes of samples that a RIFF header declares, and those that are there.
+
+    Writers that stream leave 0 or 0xFFFFFFFF as size: nothing is declared then.
+    """
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        position = 12
+        while position + 8 <= n_bytes:
+            file.seek(position)
+            name, size = struct.unpack("<4sI", file.read(8))
+            if name == b"data":
+                declared = 0 if size in (0, 0xFFFFFFFF) else size
+                return declared, n_bytes - position - 8
+            position += 8 + size + size % 2
+    return 0, 0
+
+
+def _ogg_has_last_page(path: Path) -> bool:
+    """Whether an end-of-stream page (RFC 3533, header type bit 2) closes the file."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 2 * 65307, 0))  # a page has at most 65,307 bytes
+        tail = file.read()
+    last = tail.rfind(b"OggS")
+    return last >= 0 and len(tail) > last + 5 and bool(tail[last + 5] & 4)

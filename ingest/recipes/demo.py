@@ -1,0 +1,90 @@
+"""The embedded corpus: sounds synthesised from a seed, no network."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ingest.recipe import Plan
+from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES, synthesise
+from shards.audio import with_audio
+from shards.clip import SAMPLE_RATE_HZ, Clip, Source
+
+FIXED_S = 5.0
+"""Length of every other evaluation clip."""
+SHORTEST_S, LONGEST_S = 1.0, 10.0
+"""Range of the other lengths, uniform on a logarithmic scale (mean 3.9 s)."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Ingests the embedded corpus: an unlabelled training split, a labelled evaluation split.
+
+    The classes of the evaluation split never occur in the training split.
+    """
+
+    NAME: ClassVar[str] = "demo"
+    VERSION: ClassVar[str] = "1"
+    LICENCE: ClassVar[str] = "CC0-1.0"
+    CITATION: ClassVar[str] = ""
+    HOMEPAGE: ClassVar[str] = ""
+    REMOTE: ClassVar[bool] = False
+    MAX_FAIL: ClassVar[float] = 0.0
+
+    n_train: int = 1600
+    """Clips of the unlabelled training split, 1 or more."""
+    n_per_class: int = 40
+    """Clips of each evaluation class, 1 or more."""
+    seed: int = 0
+    """Seed of the whole corpus."""
+
+    @property
+    def directory(self) -> str:
+        """Name of the shard directory if none is given."""
+        return self.NAME
+
+    def plan(self, cache: Path) -> Plan:
+        """Draws class, length and seed of every clip."""
+        if self.n_train < 1 or self.n_per_class < 1:
+            raise ValueError(
+                f"expected at least 1 clip, got --n-train {self.n_train} and --n-per-class "
+                f"{self.n_per_class}"
+            )
+        train = [
+            self._planned(f"train_{i:06d}", "train", TRAINING_CLASSES[i % len(TRAINING_CLASSES)], i)
+            for i in range(self.n_train)
+        ]
+        evaluation = [
+            self._planned(f"eval_{name}_{i:04d}", "eval", name, i)
+            for name in EVALUATION_CLASSES
+            for i in range(self.n_per_class)
+        ]
+        return Plan(
+            clips=(*train, *evaluation),
+            labels={name: name.replace("_", " ") for name in EVALUATION_CLASSES},
+            options={"n_train": self.n_train, "n_per_class": self.n_per_class, "seed": self.seed},
+        )
+
+    def _planned(self, key: str, split: str, name: str, i: int) -> Clip:
+        digest = hashlib.sha256(f"{self.seed} {key}".encode()).digest()
+        seed = int.from_bytes(digest[:6], "big")
+        fixed = split == "eval" and i % 2 == 0
+        log_range = np.log([SHORTEST_S, LONGEST_S])
+        varied_s = float(np.exp(np.random.default_rng(seed).uniform(*log_range)))
+        return Clip(
+            key=key,
+            split=split,
+            source=Source(f"synthesis:{name}?seed={seed}"),
+            labels=(name,) if split == "eval" else (),
+            licence=self.LICENCE,
+            n_samples=round((FIXED_S if fixed else varied_s) * SAMPLE_RATE_HZ),
+        )
+
+    def make(self, clip: Clip, codec: str) -> Clip:
+        """Synthesises one clip."""
+        name, _, seed = clip.source.uri.removeprefix("synthesis:").partition("?seed=")
+        wave = synthesise(name, int(seed), clip.n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
+        pcm = np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
+        return with_audio(clip, pcm, codec)

@@ -1,0 +1,249 @@
+"""AudioSet's csv files: which seconds of which YouTube video carry which labels.
+
+The official segment csv has comment lines that begin with `#`, then one line per segment; the
+separator is comma and blank, and the label list is quoted:
+
+    # YTID, start_seconds, end_seconds, positive_labels
+    --PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088"
+
+Copies in circulation were often damaged by spreadsheets (ids that begin with `-` become
+`#NAME?`, labels spread over columns), so everything is checked and nothing is guessed.
+"""
+
+import csv
+import hashlib
+import http.client
+import logging
+import math
+import os
+import re
+import shutil
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+LICENSE = "CC-BY-4.0"  # of the csv files; the audio belongs to its uploaders
+HOMEPAGE = "https://research.google.com/audioset/download.html"
+
+_BASE_URL = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_LABEL = re.compile(r"/[a-z]/[a-z0-9_]+")
+_SEGMENT_COLUMNS = "YTID, start_seconds, end_seconds, positive_labels"
+_LABEL_COLUMNS = ["index", "mid", "display_name"]
+_SPREADSHEET_ERROR = "#NAME?"
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """One csv of the AudioSet release.
+
+    Attributes:
+        url: where Google serves it.
+        n_rows: rows without comments and header, as the files' own headers say (the numbers on
+            the web page are larger and wrong).
+        sha256: of the copy we know, or None. Google publishes no checksum, so it is a soft check.
+    """
+
+    url: str
+    n_rows: int
+    sha256: str | None
+
+
+OFFICIAL = {
+    "balanced": OfficialFile(
+        url=_BASE_URL + "balanced_train_segments.csv",
+        n_rows=22_160,
+        sha256="3b83e5ff9ed72cfda37d4e36ce08250e107c1ea70f109f6ab6668ac200db5e94",
+    ),
+    "eval": OfficialFile(
+        url=_BASE_URL + "eval_segments.csv",
+        n_rows=20_371,
+        sha256="f7055f53935f70e74e39494a5c8c4c78f1700fce275028bd36e31186f33d45db",
+    ),
+    "unbalanced": OfficialFile(
+        url=_BASE_URL + "unbalanced_train_segments.csv", n_rows=2_041_789, sha256=None
+    ),
+    "labels": OfficialFile(
+        url=_BASE_URL + "class_labels_indices.csv",
+        n_rows=527,
+        sha256="cdd1049833c4b86127c2773ac0d14a2754b6a6d0d1798002ed5c66e699708429",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One labelled stretch of a video: `[start_s, end_s)` in seconds, labels as ontology ids."""
+
+    youtube_id: str
+    start_s: float
+    end_s: float
+    labels: tuple[str, ...]
+
+
+def read_segments(path: str | Path) -> list[Segment]:
+    """Returns the segments of a csv of AudioSet's form, in the order of the file.
+
+    Args:
+        path: a csv as `OFFICIAL` names, or any other of that form (a subset, a new selection).
+
+    Raises:
+        ValueError: a line is not of that form, an id is mangled or occurs twice, a segment ends
+            before it starts, or there is no segment; names the file and the line.
+        OSError: the file cannot be read.
+    """
+    segments: list[Segment] = []
+    line_of_id: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        is_comment = line.startswith("#") and not line.startswith(_SPREADSHEET_ERROR)
+        if is_comment or not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        segment = _parse_segment(line, where)
+        first = line_of_id.setdefault(segment.youtube_id, number)
+        if first != number:
+            raise ValueError(
+                f"{where}: id {segment.youtube_id} was already on line {first}; "
+                f"expected one segment per id. Remove one of the two lines."
+            )
+        segments.append(segment)
+    if not segments:
+        raise ValueError(f"{path}: no segment in this file; expected lines {_SEGMENT_COLUMNS!r}")
+    return segments
+
+
+def _parse_segment(line: str, where: str) -> Segment:
+    # Without skipinitialspace the blank before the quote makes csv split the label list.
+    fields = next(csv.reader([line], skipinitialspace=True))
+    if len(fields) != 4:
+        raise ValueError(
+            f"{where}: got {len(fields)} columns, expected 4 ({_SEGMENT_COLUMNS}, the labels "
+            f"within one pair of quotes): {line.strip()[:120]!r}. {_fresh_copy_hint()}"
+        )
+    youtube_id, start, end, labels_text = (field.strip() for field in fields)
+    if not _YOUTUBE_ID.fullmatch(youtube_id):
+        cause = " (a spreadsheet's mark)" if youtube_id == _SPREADSHEET_ERROR else ""
+        raise ValueError(
+            f"{where}: got the id {youtube_id!r}{cause}, expected 11 characters of A-Z, a-z, "
+            f"0-9, '-' and '_'. {_fresh_copy_hint()}"
+        )
+    start_s, end_s = (_seconds(text, where) for text in (start, end))
+    if end_s <= start_s:
+        raise ValueError(
+            f"{where}: {youtube_id} ends at {end_s} s and starts at {start_s} s; "
+            f"expected an end after the start"
+        )
+    labels = tuple(label.strip() for label in labels_text.split(","))
+    for label in labels:
+        if not _LABEL.fullmatch(label):
+            raise ValueError(
+                f"{where}: got the label {label!r}, expected ontology ids such as '/m/09x0r'. "
+                f"{_fresh_copy_hint()}"
+            )
+    return Segment(youtube_id, start_s, end_s, labels)
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{where}: got {text!r} where seconds stand, expected a number from 0 up")
+    return seconds
+
+
+def read_label_names(path: str | Path) -> dict[str, str]:
+    """Returns the display name of each ontology id, in the order of the label indices.
+
+    Args:
+        path: a `class_labels_indices.csv`.
+
+    Raises:
+        ValueError: another header, a row of another width, an id twice, or no rows.
+        OSError: the file cannot be read.
+    """
+    rows = csv.reader(_lines(path))
+    header = next(rows, [])
+    if header != _LABEL_COLUMNS:
+        raise ValueError(f"{path}, line 1: got columns {header}, expected {_LABEL_COLUMNS}")
+    names: dict[str, str] = {}
+    for row in rows:
+        where = f"{path}, line {rows.line_num}"
+        if len(row) != 3:
+            raise ValueError(f"{where}: got {len(row)} columns, expected {_LABEL_COLUMNS}")
+        _, mid, name = row
+        if mid in names:
+            raise ValueError(f"{where}: id {mid} occurs twice, expected each id once")
+        names[mid] = name
+    if not names:
+        raise ValueError(f"{path}: no label in this file, expected rows of {_LABEL_COLUMNS}")
+    return names
+
+
+def _lines(path: str | Path) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}), expected a csv file") from error
+
+
+def _fresh_copy_hint() -> str:
+    return f"Take a fresh copy from {HOMEPAGE}"
+
+
+def download_csv(
+    name: str, cache_dir: str | Path, *, url: str | None = None, timeout_s: float = 30.0
+) -> Path:
+    """Returns the path of an official csv, fetched on the first call and kept in `cache_dir`.
+
+    The file appears under its name only when it is complete. A checksum that differs from the
+    copy we know is logged as a warning with both sums, not refused.
+
+    Args:
+        name: a key of `OFFICIAL`.
+        cache_dir: made if missing.
+        url: another place to fetch it from.
+        timeout_s: longest wait for the server, in seconds.
+
+    Raises:
+        OSError: the file could not be fetched or stored; says which URL and what to do instead.
+    """
+    official = OFFICIAL[name]
+    url = url or official.url
+    target = Path(cache_dir) / official.url.rpartition("/")[2]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            _download(url, partial, timeout_s)
+            partial.replace(target)
+        except (OSError, http.client.HTTPException) as error:
+            raise OSError(
+                f"cannot fetch {url}: {error}. Save the file as {target} by other means, "
+                f"or give your own csv with --segments FILE."
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True)
+    if official.sha256:
+        with target.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != official.sha256:
+            logger.warning(
+                "%s has sha256 %s, the copy known to us has %s: the list may have changed",
+                target,
+                sha256,
+                official.sha256,
+            )
+    return target
+
+
+def _download(url: str, path: Path, timeout_s: float) -> None:
+    with urllib.request.urlopen(url, timeout=timeout_s) as response, path.open("wb") as file:
+        shutil.copyfileobj(response, file)
+        declared = response.headers["Content-Length"]
+        # A connection cut in mid-body ends the copy without an error.
+        if declared is not None and file.tell() != int(declared):
+            raise OSError(f"got {file.tell()} bytes, the server declared {declared}")

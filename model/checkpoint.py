@@ -1,0 +1,136 @@
+"""Checkpoints: one safetensors file each, written atomically, checked when read.
+
+A file holds tensors under `model.` (weights and running statistics) and whatever else the writer
+needs to go on, and a JSON object with the rest: step, configuration, the encoder's shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.encoder import Encoder
+
+PATTERN = "step-*.safetensors"
+ENCODER = "model.encoder."
+
+
+def checkpoint_name(step: int) -> str:
+    """File name of the checkpoint after `step` steps; names sort by step."""
+    return f"step-{step:08d}.safetensors"
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Writes tensors and state; the file appears complete or not at all."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"state": json.dumps(state), "crc32": str(_crc32(stored))}
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(stored, temporary, metadata=header)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state of a checkpoint.
+
+    Raises:
+        ValueError: missing, cut off or changed.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
+    if header.get("crc32") != str(_crc32(tensors)):
+        raise ValueError(f"{path}: damaged, its checksum does not fit; use an earlier checkpoint")
+    return tensors, json.loads(header["state"])
+
+
+def _crc32(tensors: Mapping[str, Tensor]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        content = tensors[name].flatten().view(torch.uint8).numpy().data
+        crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
+    return crc
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, newest last."""
+    return sorted(run.glob(PATTERN))
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """A trained encoder.
+
+    Attributes:
+        encoder: in eval mode, on the CPU.
+        fingerprint: SHA-256 of its weights.
+        config: the configuration that it was trained with.
+        step: training steps behind it.
+        path: the checkpoint file.
+    """
+
+    encoder: Encoder
+    fingerprint: str
+    config: dict[str, Any]
+    step: int
+    path: Path
+
+
+def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
+    """The encoder of a checkpoint file, or of a run's newest checkpoint.
+
+    Args:
+        path: a checkpoint or the output folder of `train`.
+        variant: the variant that is expected; None takes any.
+
+    Raises:
+        ValueError: no checkpoint there, a damaged one, or one of another variant.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = checkpoints(path)
+        if not found:
+            raise ValueError(
+                f"{path}: no checkpoint ({PATTERN}) there; give the output folder of `train`"
+            )
+        path = found[-1]
+    elif not path.is_file():
+        raise ValueError(f"{path}: no such checkpoint; give the output folder of `train`")
+    tensors, state = read_checkpoint(path)
+    shape = state["encoder"]
+    if variant is not None and shape["variant"] != variant:
+        raise ValueError(
+            f"{path}: a checkpoint of variant {shape['variant']!r}, expected {variant!r}; choose "
+            "the recipe that it was trained with"
+        )
+    weights = {
+        name.removeprefix(ENCODER): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(ENCODER)
+    }
+    encoder = Encoder(**shape)
+    encoder.load_state_dict(weights)
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].flatten().view(torch.uint8).numpy().tobytes())
+    return LoadedEncoder(encoder.eval(), digest.hexdigest(), state["config"], state["step"], path)

@@ -1,0 +1,38 @@
+"""What every augmentation offers, and how its parameters are drawn."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# Parameter name -> one entry a row, (n, ...). Lengths are fractions of the clip: no entry depends
+# on the number of samples, so one draw fits clips of any length.
+Params = dict[str, Tensor]
+
+
+class Augmentation(Protocol):
+    """One kind of change to a waveform: a frozen value, sampling apart from applying."""
+
+    @property
+    def name(self) -> str:
+        """Name of the label column; unique in a chain."""
+        ...
+
+    def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
+        """Parameters of n rows, drawn on ``device`` from ``generator``, which lives there."""
+        ...
+
+    def apply(self, x: Tensor, params: Params) -> Tensor:
+        """The changed waveforms: (n, T) float32 or bfloat16 -> the same shape and dtype.
+
+        Pure and out of place; row i depends on row i of ``x`` and ``params`` alone; no loop over
+        rows and nothing that makes the host wait for the device.
+        """
+        ...
+
+
+def uniform(
+    low: float, high: float, n: int, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """(n,) float32 draws from U(low, high)."""
+    return low + (high - low) * torch.rand(n, generator=generator, device=device)

@@ -1,0 +1,30 @@
+"""Waveforms brought to zero mean and unit variance, by published constants or clip by clip."""
+
+from typing import Literal
+
+from torch import Tensor
+
+# Statistics of balanced AudioSet at 16 kHz that MT-SLVR was trained with (arXiv 2305.17191).
+PUBLISHED_MEAN = -2.9522e-4
+PUBLISHED_STD = 0.11652075
+
+Normalisation = Literal["published", "per-clip"]
+
+
+def normalise(waves: Tensor, how: Normalisation = "published") -> Tensor:
+    """Normalised waveforms, same shape and dtype.
+
+    Args:
+        waves: (..., T), in [-1, 1].
+        how: ``"published"`` applies the constants above; ``"per-clip"`` the mean and standard
+            deviation of each clip, where a silent clip stays silent.
+
+    Raises:
+        ValueError: ``how`` is neither.
+    """
+    if how == "published":
+        return (waves - PUBLISHED_MEAN) / PUBLISHED_STD
+    if how == "per-clip":
+        centred = waves - waves.mean(-1, keepdim=True)
+        return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-8)
+    raise ValueError(f'normalisation: expected "published" or "per-clip", got {how!r}')

@@ -1,0 +1,1 @@
+"""The on-disk format: write, read, verify. The contract is in README.md, "The shard directory"."""

@@ -1,0 +1,104 @@
+"""Shards out of clips: deterministic WebDataset tars with their DALI index."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from shards.clip import OK, Clip
+from shards.files import AtomicFile, file_sha256
+from shards.manifest import Row, ShardInfo, clip_fields, clip_row
+
+
+class ShardWriter:
+    """Writes one tar and its index; both appear when the `with` block ends cleanly.
+
+    The bytes depend on the clips alone: members in the order of their keys, mtime 0, one owner and
+    mode. Failed clips get a row and no member.
+
+    Attributes:
+        rows: a `clips.parquet` row for every clip written, in order.
+        info: the finished shard, once the block has ended.
+    """
+
+    def __init__(self, directory: Path, name: str, split: str, codec: str) -> None:
+        self.path = directory / f"{name}.tar"
+        self.split = split
+        self.codec = codec
+        self.rows: list[Row] = []
+        self.info: ShardInfo | None = None
+        self._index: list[str] = []
+        self._last_key = ""
+        self._file = AtomicFile(self.path)
+
+    def __enter__(self) -> "ShardWriter":
+        # USTAR: every header is one block of 512 bytes, so that an offset is plain arithmetic
+        self._tar = tarfile.open(self._file.__enter__(), "w", format=tarfile.USTAR_FORMAT)
+        return self
+
+    def write(self, clip: Clip) -> None:
+        """Adds a clip; keys must come in ascending order."""
+        assert clip.key > self._last_key and clip.split == self.split, (clip.key, self._last_key)
+        self._last_key = clip.key
+        row = clip_row(clip)
+        if clip.status == OK:
+            assert clip.audio is not None
+            fields = json.dumps(clip_fields(clip), ensure_ascii=False).encode()
+            members = ((self.codec, clip.audio), ("json", fields))
+            offsets = [self._add(f"{clip.key}.{suffix}", content) for suffix, content in members]
+            row |= {
+                "shard": self.path.name,
+                "audio_offset_bytes": offsets[0],
+                "audio_length_bytes": len(clip.audio),
+            }
+            self._index.append(
+                index_line(
+                    (suffix, offset, len(content), f"{clip.key}.{suffix}")
+                    for (suffix, content), offset in zip(members, offsets, strict=True)
+                )
+            )
+        self.rows.append(row)
+
+    def _add(self, name: str, content: bytes) -> int:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        member.mode = 0o444
+        member.uname = member.gname = "slvr"
+        self._tar.addfile(member, io.BytesIO(content))
+        padded = -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return self._tar.offset - padded
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._tar.close()
+        elif self._tar.fileobj is not None:
+            self._tar.fileobj.close()
+        self._file.__exit__(kind, error, trace)
+        if kind is None:
+            index = self.path.with_suffix(".idx")
+            with AtomicFile(index) as temporary:
+                temporary.write_text(index_text(self._index))
+            self.info = ShardInfo(
+                name=self.path.name,
+                split=self.split,
+                bytes=self.path.stat().st_size,
+                sha256=file_sha256(self.path),
+                n=len(self._index),
+            )
+
+
+def index_line(members: Iterable[tuple[str, int, int, str]]) -> str:
+    """One sample of a DALI index: suffix, offset, size and name of each of its members."""
+    return " ".join(f"{suffix} {offset} {size} {name}" for suffix, offset, size, name in members)
+
+
+def index_text(lines: list[str]) -> str:
+    """A DALI webdataset index, format 1.2: a header with the number of samples, a line for each."""
+    return "".join(f"{line}\n" for line in [f"v1.2 {len(lines)}", *lines])

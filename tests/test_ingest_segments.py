@@ -1,0 +1,200 @@
+"""AudioSet's csv files are read exactly, damaged copies are refused by name and line."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loopback import Route, serve
+
+from ingest import segments
+from ingest.segments import (
+    OFFICIAL,
+    OfficialFile,
+    Segment,
+    download_csv,
+    read_label_names,
+    read_segments,
+)
+
+FACTS = Path(__file__).parents[2] / "shared" / "facts"
+HEAD = "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=1\n# YTID, start_seconds\n"
+GOOD = '--PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088"\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text: str) -> Path:
+        path = tmp_path / "segments.csv"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_text
+
+
+def test_reads_the_official_form(write):
+    path = write(HEAD + GOOD + "AE5oZzfu2-E, 239.800, 249.800, /m/0326g\n\n")
+    assert read_segments(path) == [
+        Segment("--PJHxphWEs", 30.0, 40.0, ("/m/09x0r", "/t/dd00088")),
+        Segment("AE5oZzfu2-E", 239.8, 249.8, ("/m/0326g",)),
+    ]
+
+
+IDS = st.text("abcXYZ019_-", min_size=11, max_size=11)
+MILLISECONDS = st.integers(0, 600_000)
+LABELS = st.lists(st.from_regex(r"/[mtg]/[a-z0-9_]{1,9}", fullmatch=True), min_size=1, max_size=5)
+
+
+@given(
+    st.dictionaries(
+        IDS, st.tuples(MILLISECONDS, st.integers(1, 10_000), LABELS), min_size=1, max_size=5
+    )
+)
+def test_what_is_written_in_the_official_form_is_read_back(tmp_path_factory, wanted):
+    path = tmp_path_factory.mktemp("csv") / "segments.csv"
+    expected = [
+        Segment(key, start / 1000, (start + length) / 1000, tuple(labels))
+        for key, (start, length, labels) in wanted.items()
+    ]
+    lines = (
+        f'{s.youtube_id}, {s.start_s:.3f}, {s.end_s:.3f}, "{",".join(s.labels)}"' for s in expected
+    )
+    path.write_text(HEAD + "\n".join(lines))
+    assert read_segments(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("#NAME?, 30.000, 40.000, /m/09x0r", ["#NAME?", "spreadsheet", "11 characters"]),
+        ("short, 30.000, 40.000, /m/09x0r", ["'short'", "11 characters"]),
+        ("abcdefghijk, 30.000, 40.000, /m/09x0r,/m/04rlf", ["5 columns", "expected 4"]),
+        ("abcdefghijk;30;40;/m/09x0r", ["1 columns", "expected 4"]),
+        ("abcdefghijk, 40.000, 40.000, /m/09x0r", ["ends at 40.0", "after the start"]),
+        ("abcdefghijk, 41.000, 40.000, /m/09x0r", ["ends at 40.0", "after the start"]),
+        ("abcdefghijk, start, 40.000, /m/09x0r", ["'start'", "number"]),
+        ("abcdefghijk, -1.000, 40.000, /m/09x0r", ["'-1.000'", "number"]),
+        ("abcdefghijk, nan, 40.000, /m/09x0r", ["'nan'", "number"]),
+        ("abcdefghijk, 30.000, inf, /m/09x0r", ["'inf'", "number"]),
+        ("abcdefghijk, 30.000, 40.000, Speech", ["'Speech'", "/m/09x0r"]),
+        ('abcdefghijk, 30.000, 40.000, "/m/09x0r,"', ["label ''"]),
+        ("--PJHxphWEs, 50.000, 60.000, /m/09x0r", ["--PJHxphWEs", "line 4", "one segment per id"]),
+    ],
+)
+def test_a_damaged_line_is_refused_with_file_and_line(write, line, words):
+    path = write(HEAD + GOOD + line + "\n")
+    with pytest.raises(ValueError) as caught:
+        read_segments(path)
+    for word in [f"{path}, line 5", *words]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", HEAD.encode(), b"\xff\xfe\x00\x01"])
+def test_a_file_without_segments_is_refused(tmp_path, content):
+    path = tmp_path / "empty.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"empty\.csv"):
+        read_segments(path)
+
+
+def test_label_names_keep_commas_and_order(write):
+    path = write('index,mid,display_name\n0,/m/09x0r,"Speech"\n1,/m/05zppz,"Male speech, man"\n')
+    assert list(read_label_names(path).items()) == [
+        ("/m/09x0r", "Speech"),
+        ("/m/05zppz", "Male speech, man"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Column1,Column2\n", "line 1: got columns"),
+        ("", "line 1: got columns"),
+        ("index,mid,display_name\n", "no label"),
+        ("index,mid,display_name\n0,/m/09x0r\n", "line 2: got 2 columns"),
+        ("index,mid,display_name\n0,/m/a,A\n1,/m/a,B\n", "line 3: id /m/a occurs twice"),
+    ],
+)
+def test_a_damaged_label_file_is_refused(write, text, words):
+    with pytest.raises(ValueError, match=words):
+        read_label_names(write(text))
+
+
+def test_the_official_files_are_read_whole():
+    balanced, labels = FACTS / "balanced_train_segments.csv", FACTS / "class_labels_indices.csv"
+    if not balanced.exists():
+        pytest.skip("the official csv files are not beside this checkout")
+    rows = read_segments(balanced)
+    names = read_label_names(labels)
+    lengths_s = [round(row.end_s - row.start_s, 3) for row in rows]
+    assert len(rows) == OFFICIAL["balanced"].n_rows
+    assert len(names) == OFFICIAL["labels"].n_rows
+    assert {label for row in rows for label in row.labels} == set(names)
+    assert sum(len(row.labels) for row in rows) == 52_882
+    assert sum(length_s < 10 for length_s in lengths_s) == 345
+    assert max(lengths_s) == 10
+    assert sum(not row.start_s.is_integer() for row in rows) == 7
+    assert sum(row.youtube_id.startswith("-") for row in rows) == 459
+    for path, name in ((balanced, "balanced"), (labels, "labels")):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == OFFICIAL[name].sha256
+
+
+BODY = (HEAD + GOOD).encode()
+NAME = "balanced_train_segments.csv"
+
+
+@pytest.fixture
+def known_body(monkeypatch):
+    file = OfficialFile(OFFICIAL["balanced"].url, 1, hashlib.sha256(BODY).hexdigest())
+    monkeypatch.setitem(segments.OFFICIAL, "balanced", file)
+
+
+def test_a_csv_is_fetched_once(tmp_path, known_body, caplog):
+    with serve({"/a.csv": Route(BODY, "text/csv")}) as server:
+        for _ in range(2):
+            path = download_csv("balanced", tmp_path / "new", url=server.url("/a.csv"))
+            assert path == tmp_path / "new" / NAME
+            assert path.read_bytes() == BODY
+        assert server.requests["/a.csv"] == 1
+    assert not caplog.records
+
+
+def test_another_checksum_warns_with_both_sums(tmp_path, known_body, caplog):
+    other = BODY + b"abcdefghijk, 1.000, 2.000, /m/09x0r\n"
+    with (
+        serve({"/a.csv": Route(other, "text/csv")}) as server,
+        caplog.at_level(logging.WARNING),
+    ):
+        path = download_csv("balanced", tmp_path, url=server.url("/a.csv"))
+    assert len(read_segments(path)) == 2
+    for body in (BODY, other):
+        assert hashlib.sha256(body).hexdigest() in caplog.text
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(fault="status", status=404),
+        Route(fault="status", status=503),
+        Route(BODY, fault="truncate"),
+        Route(BODY, fault="reset"),
+        Route(BODY, fault="stall"),
+    ],
+    ids=lambda route: route.fault,
+)
+def test_a_failed_fetch_names_url_and_way_out_and_leaves_nothing(tmp_path, route):
+    with serve({"/a.csv": route}) as server:
+        url = server.url("/a.csv")
+        with pytest.raises(OSError, match="--segments FILE") as caught:
+            download_csv("balanced", tmp_path, url=url, timeout_s=0.3)
+    assert url in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_server_at_all_is_the_same_error(tmp_path):
+    with serve({}) as server:
+        url = server.url("/a.csv")
+    with pytest.raises(OSError, match="--segments FILE"):
+        download_csv("balanced", tmp_path, url=url, timeout_s=1)

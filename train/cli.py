@@ -1,0 +1,33 @@
+"""The command `train`: shards -> a trained encoder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from command.line import DONE, add_options, arguments, build, exit_code, new_parser
+from train.config import TrainConfig, preset
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs `train`; returns the exit code."""
+    parser = new_parser("train", (TrainConfig.__doc__ or "").strip())
+    add_options(parser, TrainConfig)
+    return exit_code("train", lambda: run(resolve(parser, arguments(args))))
+
+
+def resolve(parser: ArgumentParser, args: list[str]) -> TrainConfig:
+    """The configuration of a command line: defaults < recipe < --config < flags."""
+    recipe = parser.parse_args(args).recipe
+    parser.set_defaults(preset(recipe))
+    return build(TrainConfig, parser.parse_args(args))
+
+
+def run(config: TrainConfig) -> int:
+    """Trains; returns the exit code."""
+    from train.loop import train
+
+    out = Path(config.out or f"runs/{config.recipe}")
+    checkpoint = train(config, out)
+    print(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")
+    return DONE

@@ -1,0 +1,150 @@
+"""The training loop, from top to bottom.
+
+Letters: B clips, V=2 views, T samples, L frames, K labels.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from lightning_fabric import Fabric
+from pipeline.frontend import FrontEnd
+from pipeline.normalise import normalise
+from pipeline.views import Views
+
+from command.progress import track
+from command.record import write_record
+from model.encoder import Encoder
+from model.multitask import MultiTask
+from model.objectives import AugmentationPrediction, Objective, SimCLR, SimSiam
+from pipeline.loader import batches, to_float
+from shards.read import ShardDirectory
+from train.config import TrainConfig
+from train.log import Log
+from train.schedule import learning_rate
+from train.state import restore, save
+
+
+def train(config: TrainConfig, out: Path) -> Path:
+    """Trains, or goes on with, the run in `out`; returns its last checkpoint.
+
+    Everything random is a function of seed and step: weights, order and cuts of the clips,
+    augmentations. A resumed run on the CPU therefore repeats an uninterrupted one bit for bit.
+
+    Raises:
+        ValueError: unusable shards, a checkpoint of another configuration, or a loss that is not
+            finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
+    """
+    fabric = Fabric(
+        accelerator=config.accelerator, devices=config.devices, precision=config.precision
+    )
+    fabric.launch()
+    directory = ShardDirectory.open(config.shards)
+    clips = directory.dataset(config.split)
+    torch.manual_seed(config.seed)
+    views = Views(pitch_grid=config.pitch_grid)
+    model = build_model(config, n_labels=len(views.names))
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    first_step = restore(out, config, directory, model, optimiser)
+    if fabric.is_global_zero:
+        write_record(out, "train", config, {str(directory.path): directory.fingerprint})
+
+    trained, stepper = fabric.setup(model, optimiser)
+    front_end = FrontEnd().to(fabric.device)
+    stream = batches(
+        clips,
+        config.batch // fabric.world_size,
+        config.clip_s,
+        config.seed,
+        first_step=first_step,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        workers=config.workers,
+    )
+    last = out
+    with (
+        Log(out, first_step) as log,
+        track(f"train {out.name}", config.steps, "steps", first_step) as progress,
+        stop_signals() as stop,
+    ):
+        trained.train()
+        waited_s, logged_s = 0.0, time.monotonic()
+        for step in range(first_step, config.steps):
+            asked_s = time.monotonic()
+            pcm = next(stream).to(fabric.device, non_blocking=True)
+            waited_s += time.monotonic() - asked_s
+
+            waves = normalise(to_float(pcm), config.normalise)
+            plan = views.sample(len(waves), (config.seed, step, fabric.global_rank), fabric.device)
+            x1, x2 = front_end(views.apply(waves, plan).flatten(0, 1)).chunk(2)
+
+            for group in stepper.param_groups:
+                group["lr"] = learning_rate(config.schedule, step, config.steps, config.lr)
+            losses = trained(x1, x2, plan.labels)
+            fabric.backward(losses.total)
+            stepper.step()
+            stepper.zero_grad()
+
+            done = step + 1
+            note = ""
+            if done % config.log_every == 0 or done == config.steps:
+                values = {name: float(v) for name, v in losses._asdict().items() if v is not None}
+                if not all(map(torch.isfinite, map(torch.tensor, values.values()))):
+                    raise ValueError(
+                        f"{out}: the loss at step {done} is not finite: {values}; the last good "
+                        f"checkpoint is {last}: try a smaller --lr"
+                    )
+                now_s = time.monotonic()
+                steps_per_s = config.log_every / (now_s - logged_s)
+                rates = {
+                    "clips_per_s": steps_per_s * config.batch,
+                    "data_wait": waited_s / (now_s - logged_s),
+                }
+                log.write(done, {"lr": stepper.param_groups[0]["lr"], **values}, rates)
+                note = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+                waited_s, logged_s = 0.0, now_s
+            progress.advance(note=note)
+            if done % config.checkpoint_every == 0 or done == config.steps or stop:
+                last = save(out, done, config, directory, model, optimiser)
+            if stop:
+                raise KeyboardInterrupt(
+                    f"step {done} is saved in {last}; add --resume to the same command to go on"
+                )
+    return last
+
+
+def build_model(config: TrainConfig, n_labels: int) -> MultiTask:
+    """The untrained model of a configuration, with the published parameter counts by default."""
+    encoder = Encoder(config.variant, config.dim, config.width)
+    contrastive: Objective | None = None
+    if config.contrastive == "simclr":
+        contrastive = SimCLR(encoder.task_dim, config.temperature)
+    elif config.contrastive == "simsiam":
+        contrastive = SimSiam(encoder.task_dim)
+    predictive = AugmentationPrediction(encoder.task_dim, n_labels) if config.predictive else None
+    return MultiTask(encoder, contrastive, predictive, config.predictive_weight)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that fills when SIGINT or SIGTERM asks to stop; a second Ctrl-C stops at once.
+
+    A step that has begun is finished first: half an optimiser step could not be resumed.
+    """
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

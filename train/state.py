@@ -1,0 +1,115 @@
+"""What a checkpoint of a run holds, and going on from one."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import checkpoint_name, checkpoints, read_checkpoint, write_checkpoint
+from model.multitask import MultiTask
+from shards.read import ShardDirectory
+from train.config import TrainConfig
+
+KEPT = 3
+"""Checkpoints that a run keeps."""
+FREE = ("shards", "out", "resume", "checkpoint_every", "log_every", "workers")
+"""Options that may differ between a run and its continuation."""
+
+
+def save(
+    out: Path,
+    step: int,
+    config: TrainConfig,
+    directory: ShardDirectory,
+    model: MultiTask,
+    optimiser: torch.optim.Optimizer,
+) -> Path:
+    """Writes the checkpoint after `step` steps and drops the oldest; returns its path."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for i, values in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in values.items()}
+    encoder = model.encoder
+    state = {
+        "step": step,
+        "config": dataclasses.asdict(config),
+        "dataset": directory.fingerprint,
+        "encoder": {"variant": encoder.variant, "dim": encoder.dim, "width": config.width},
+    }
+    path = out / checkpoint_name(step)
+    write_checkpoint(path, tensors, state)
+    for old in checkpoints(out)[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def restore(
+    out: Path,
+    config: TrainConfig,
+    directory: ShardDirectory,
+    model: MultiTask,
+    optimiser: torch.optim.Optimizer,
+) -> int:
+    """Prepares the output folder; with `config.resume` loads its newest readable checkpoint.
+
+    Returns:
+        The number of steps done.
+
+    Raises:
+        ValueError: the folder holds a run and --resume is not given, something else, or a run of
+            another configuration or data set.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: is a file; give a folder to --out")
+    found = checkpoints(out) if out.is_dir() else []
+    if found and not config.resume:
+        raise ValueError(
+            f"{out}: holds a run already ({found[-1].name}); add --resume to go on with it, or "
+            "give another --out"
+        )
+    if not found and out.is_dir() and any(out.iterdir()) and not (out / "run.json").exists():
+        raise ValueError(f"{out}: exists and holds no run; give another --out, or remove it")
+    out.mkdir(parents=True, exist_ok=True)
+    for path in reversed(found):
+        try:
+            tensors, state = read_checkpoint(path)
+        except ValueError as error:
+            warnings.warn(f"{error}; going back to the one before", stacklevel=2)
+            continue
+        _require_same(path, state, config, directory)
+        _load(tensors, model, optimiser)
+        return int(state["step"])
+    return 0
+
+
+def _require_same(
+    path: Path, state: dict[str, Any], config: TrainConfig, directory: ShardDirectory
+) -> None:
+    now = dataclasses.asdict(config)
+    differing = [
+        f"{name} {state['config'].get(name)!r} there, {value!r} now"
+        for name, value in now.items()
+        if name not in FREE and state["config"].get(name) != value
+    ]
+    if state["dataset"] != directory.fingerprint:
+        differing.append(f"another data set than {directory.path}")
+    if differing:
+        raise ValueError(
+            f"{path}: cannot go on with another configuration: {'; '.join(differing)}; give the "
+            "options of that run, or another --out"
+        )
+
+
+def _load(tensors: dict[str, Tensor], model: MultiTask, optimiser: torch.optim.Optimizer) -> None:
+    model.load_state_dict(
+        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    )
+    values: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, i, key = name.split(".")
+            values.setdefault(int(i), {})[key] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": values, "param_groups": groups})
