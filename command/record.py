@@ -25,12 +25,13 @@ def write_record(
     Args:
         directory: the output folder; must exist.
         command: `ingest`, `train` or `evaluate`.
-        config: the resolved configuration, a dataclass (seeds are among its fields).
+        config: the resolved configuration, a dataclass (seeds are among its fields). Fields with
+            `repr=False` are private (a proxy's password) and are left out.
         datasets: path -> SHA-256 of the manifest of each data set that was read.
     """
     record = {
         "command": command,
-        "config": dataclasses.asdict(config),
+        "config": {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.repr},
         "code": code_version(),
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),

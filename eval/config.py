@@ -1,7 +1,6 @@
 """Settings of `evaluate`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 
@@ -9,12 +8,12 @@ from typing import Literal
 class EvaluateConfig:
     """Few-shot accuracy of trained encoders on labelled shards."""
 
-    checkpoint: tuple[Path, ...]
-    """Run folders of `train`, one row of the table each."""
-    shards: tuple[Path, ...]
-    """Shard directories of `ingest`, each a labelled set."""
-    out: Path | None = None
-    """Folder of the results; by default results/<name of the first checkpoint>."""
+    checkpoint: tuple[str, ...]
+    """Run folders of `train` or checkpoint files, one column of the table each."""
+    shards: tuple[str, ...]
+    """Shard directories of `ingest`, each a labelled set and a row of the table."""
+    out: str | None = None
+    """Folder of the results; by default results/NAME of the first checkpoint."""
     n_way: int = 5
     """Classes of a task, at least 2."""
     k_shot: int = 1
@@ -41,20 +40,17 @@ class EvaluateConfig:
     """Pieces that go through the network at once, at least 1."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes the first GPU where there is one."""
-    cache: Path = Path("results/features")
+    cache: str = "results/features"
     """Folder of computed features, keyed by the hashes of checkpoint and shards; may be deleted."""
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("n_way", 2),
-            ("k_shot", 1),
-            ("n_query", 1),
-            ("n_tasks", 2),
-            ("seed", 0),
-            ("batch", 1),
-        ):
+        least = {"n_way": 2, "k_shot": 1, "n_query": 1, "n_tasks": 2, "seed": 0, "batch": 1}
+        for name, smallest in least.items():
             value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"--{name} is {value}, expected {least} or more")
+            if value < smallest:
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} {value}: out of range; expected {smallest} or more")
         if not self.piece_s > 0:
-            raise ValueError(f"--piece_s is {self.piece_s}, expected more than 0 seconds")
+            raise ValueError(
+                f"--piece-s {self.piece_s}: out of range; expected more than 0 seconds"
+            )

@@ -1,25 +1,24 @@
 """The evaluation: check everything, embed once, solve the tasks, write the results."""
 
-import time
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from command.progress import track
+from command.record import RECORD, write_record
 from eval.classify import few_shot_accuracies, mean_and_ci
 from eval.config import EvaluateConfig
 from eval.embed import Embedder, clip_labels, embed
 from eval.embedders import EncoderEmbedder, MeanLogMel, untrained
-from eval.provenance import code_versions
-from eval.report import RESULT_FILES, score_text, write_results
+from eval.report import score_text, write_results
 from eval.tasks import Tasks, sample_tasks
 from model.checkpoint import load_encoder
 from shards.read import ShardDirectory
@@ -41,10 +40,11 @@ class Contender:
 
     model: Embedder
     classifier: str
-    is_baseline: bool = False
+    training: Mapping[str, Any] | None = None
+    """The configuration it was trained with; a baseline has none."""
 
 
-def evaluate(config: EvaluateConfig, console: Console) -> tuple[Path, pd.DataFrame]:
+def evaluate(config: EvaluateConfig) -> tuple[Path, pd.DataFrame]:
     """Return the folder of the results and the scores, one row a model and set.
 
     All that can be wrong with the arguments is found before the first clip is embedded.
@@ -53,34 +53,40 @@ def evaluate(config: EvaluateConfig, console: Console) -> tuple[Path, pd.DataFra
         ValueError: a checkpoint, shard directory or output folder that cannot be used.
     """
     device = _device(config.device)
-    out = config.out or Path("results") / config.checkpoint[0].resolve().name
+    out = Path(config.out or Path("results") / Path(config.checkpoint[0]).resolve().stem)
     _check_out(out)
-    sets = [_labelled_set(path, config) for path in config.shards]
-    contenders, run_configs = _contenders(config, device)
+    sets = _labelled_sets(config)
+    contenders = _contenders(config, device)
 
-    scores = []
-    for labelled in sets:
-        for contender in contenders:
-            scores.append(_score(contender, labelled, config, device, console))
-    table = pd.DataFrame(scores)
+    # run.json first: a folder that cannot be written is found before the long part, too.
     out.mkdir(parents=True, exist_ok=True)
-    write_results(out, table, _run_record(config, sets, contenders, run_configs))
-    return out, table
+    fingerprints = {str(each.directory.path): each.directory.fingerprint for each in sets}
+    write_record(out, "evaluate", config, fingerprints)
+    scores = pd.DataFrame(
+        _score(contender, labelled, config, device) for labelled in sets for contender in contenders
+    )
+    training = {c.model.name: c.training for c in contenders if c.training}
+    write_results(out, scores, json.loads((out / RECORD).read_text()), training)
+    return out, scores
 
 
 def print_table(scores: pd.DataFrame, console: Console) -> None:
-    """Print the scores: one row a set, one column a model."""
+    """Print the scores, one row a set and one column a model, and the classes left out."""
     first = scores.iloc[0]
     table = Table(title=f"{first.n_way}-way {first.k_shot}-shot accuracy, %, with 95% CI")
     table.add_column("set")
-    models = scores["model"].unique()
-    for model in models:
+    for model in scores["model"].unique():
         table.add_column(model, justify="right")
     table.add_column("chance", justify="right")
     for name, rows in scores.groupby("set", sort=False):
         cells = [score_text(row) for row in rows.itertuples()]
         table.add_row(str(name), *cells, f"{100 / first.n_way:.1f}")
     console.print(table)
+    for row in scores.drop_duplicates("set").to_dict("records"):
+        if row["classes_left_out"]:
+            needed = row["k_shot"] + row["n_query"]
+            names = row["classes_left_out"]
+            console.print(f"{row['set']}: classes of fewer than {needed} clips left out: {names}")
 
 
 def _score(
@@ -88,20 +94,19 @@ def _score(
     labelled: LabelledSet,
     config: EvaluateConfig,
     device: torch.device,
-    console: Console,
 ) -> dict[str, Any]:
     """Return one row of the scores."""
     name = labelled.directory.name
-    with _clip_progress(console, f"{contender.model.name} on {name}", labelled.n_clips) as progress:
+    with track(f"{contender.model.name} on {name}", labelled.n_clips, "clips") as progress:
         features = embed(
             contender.model,
             labelled.directory,
             labelled.split,
             config.piece_s,
-            config.cache,
+            Path(config.cache),
             config.batch,
             device,
-            progress,
+            progress.advance,
         )
     accuracies = few_shot_accuracies(
         features.values,
@@ -118,7 +123,7 @@ def _score(
         "model": contender.model.name,
         "set": name,
         "split": labelled.split,
-        "baseline": contender.is_baseline,
+        "baseline": contender.training is None,
         "accuracy": accuracy,
         "ci95": ci95,
         "n_way": config.n_way,
@@ -129,7 +134,7 @@ def _score(
         "normalise_features": config.normalise_features,
         "piece_s": config.piece_s,
         "n_classes": len(labelled.tasks.classes),
-        "n_classes_dropped": len(labelled.tasks.dropped),
+        "classes_left_out": ", ".join(labelled.tasks.dropped),
         "n_clips": labelled.n_clips,
         "n_pieces": len(features.pieces),
         "dim": features.values.shape[1],
@@ -138,18 +143,26 @@ def _score(
     }
 
 
-def _labelled_set(path: Path, config: EvaluateConfig) -> LabelledSet:
-    """Open a shard directory and draw its tasks."""
-    directory = ShardDirectory.open(path)
-    split = config.split or _default_split(directory)
-    labels = clip_labels(directory, split)
-    try:
-        tasks = sample_tasks(
-            labels, config.n_way, config.k_shot, config.n_query, config.n_tasks, config.seed
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}, split {split!r}: {error}") from error
-    return LabelledSet(directory, split, tasks, len(labels))
+def _labelled_sets(config: EvaluateConfig) -> list[LabelledSet]:
+    """Open the shard directories and draw the tasks of each."""
+    sets: dict[str, LabelledSet] = {}
+    for path in config.shards:
+        directory = ShardDirectory.open(path)
+        if directory.name in sets:
+            other = sets[directory.name].directory.path
+            raise ValueError(
+                f"--shards: {other} and {path} both hold the set {directory.name!r}; give one"
+            )
+        split = config.split or _default_split(directory)
+        labels = clip_labels(directory, split)
+        try:
+            tasks = sample_tasks(
+                labels, config.n_way, config.k_shot, config.n_query, config.n_tasks, config.seed
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}, split {split!r}: {error}") from error
+        sets[directory.name] = LabelledSet(directory, split, tasks, len(labels))
+    return list(sets.values())
 
 
 def _default_split(directory: ShardDirectory) -> str:
@@ -164,30 +177,26 @@ def _default_split(directory: ShardDirectory) -> str:
     return directory.splits[0]
 
 
-def _contenders(
-    config: EvaluateConfig, device: torch.device
-) -> tuple[list[Contender], dict[str, Any]]:
-    """Return what is evaluated, and the configuration of each training run by model name."""
-    n_named = Counter(path.resolve().name for path in config.checkpoint)
-    trained: list[Embedder] = []
-    baselines: dict[str, Embedder] = {}
-    run_configs = {}
+def _contenders(config: EvaluateConfig, device: torch.device) -> list[Contender]:
+    """Return what is evaluated: the trained encoders, then the baselines."""
+    stems = Counter(Path(path).resolve().stem for path in config.checkpoint)
+    trained: list[Contender] = []
+    fresh: dict[str, Contender] = {}
     for path in config.checkpoint:
-        name = path.resolve().name if n_named[path.resolve().name] == 1 else str(path)
+        stem = Path(path).resolve().stem
+        name = stem if stems[stem] == 1 else path
         loaded = load_encoder(path)
-        run_configs[name] = loaded.config
         normalisation = loaded.config["normalise"]
-        trained.append(EncoderEmbedder(name, loaded.encoder, normalisation, device))
-        fresh = untrained(loaded.encoder, config.seed)
+        model = EncoderEmbedder(name, loaded.encoder, normalisation, device)
+        trained.append(Contender(model, config.classifier, loaded.config))
         label = "untrained" if len(config.checkpoint) == 1 else f"untrained {name}"
-        baseline = EncoderEmbedder(label, fresh, normalisation, device)
+        encoder = untrained(loaded.encoder, config.seed)
+        baseline = EncoderEmbedder(label, encoder, normalisation, device)
         # Runs of one shape share their untrained network.
-        baselines.setdefault(baseline.fingerprint, baseline)
-    contenders = [Contender(model, config.classifier) for model in trained]
-    if config.baselines:
-        contenders += [Contender(model, config.classifier, True) for model in baselines.values()]
-        contenders.append(Contender(MeanLogMel(device), "centroid", True))
-    return contenders, run_configs
+        fresh.setdefault(baseline.fingerprint, Contender(baseline, config.classifier))
+    if not config.baselines:
+        return trained
+    return [*trained, *fresh.values(), Contender(MeanLogMel(device), "centroid")]
 
 
 def _device(name: str) -> torch.device:
@@ -197,75 +206,18 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"--device {name}: not on this machine; expected auto, cpu or cuda"
+            f"--device {name}: not there; expected auto, cpu, or cuda on a machine with a GPU"
         ) from error
 
 
 def _check_out(out: Path) -> None:
     """Refuse a folder that holds anything but earlier results."""
-    if out.is_dir() and any(out.iterdir()) and not (out / RESULT_FILES[0]).is_file():
-        raise ValueError(f"{out}: holds something else than results; choose another --out")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: is a file, expected a folder; choose another --out")
-
-
-def _run_record(
-    config: EvaluateConfig,
-    sets: list[LabelledSet],
-    contenders: list[Contender],
-    run_configs: dict[str, Any],
-) -> dict[str, Any]:
-    """Return all that is needed to get the same results again: the content of run.json."""
-    return {
-        "command": "evaluate",
-        "config": asdict(config),
-        **code_versions(),
-        "models": [
-            {
-                "name": contender.model.name,
-                "sha256": contender.model.fingerprint,
-                "classifier": contender.classifier,
-                "config": run_configs.get(contender.model.name, {}),
-            }
-            for contender in contenders
-        ],
-        "sets": [
-            {
-                "name": labelled.directory.name,
-                "path": str(labelled.directory.path),
-                "sha256": labelled.directory.fingerprint,
-                "split": labelled.split,
-                "licence": labelled.directory.manifest.licence,
-                "n_clips": labelled.n_clips,
-                "n_classes": len(labelled.tasks.classes),
-                "classes_dropped": labelled.tasks.dropped,
-            }
-            for labelled in sets
-        ],
-    }
-
-
-@contextmanager
-def _clip_progress(console: Console, label: str, n_clips: int) -> Iterator[Callable[[int], None]]:
-    """Show how many clips are embedded: a bar in a terminal, a line now and then in a log."""
-    if console.is_terminal:
-        columns = ("{task.description}", MofNCompleteColumn(), "clips", TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.speed}"), console=console) as bar:
-            task = bar.add_task(label, total=n_clips)
-            yield lambda n: bar.advance(task, n)
+        raise ValueError(f"{out}: is a file; give a folder to --out")
+    if not out.is_dir() or not any(out.iterdir()):
         return
-
-    begun = logged = time.monotonic()
-    done = 0
-
-    def log(n: int) -> None:
-        nonlocal done, logged
-        done += n
-        now = time.monotonic()
-        if done == n_clips or now - logged > 20:
-            logged = now
-            rate = done / max(now - begun, 1e-3)
-            left = (n_clips - done) / max(rate, 1e-3)
-            console.print(f"{label}: {done}/{n_clips} clips, {rate:.0f}/s, {left:.0f} s left")
-
-    yield log
+    record = out / RECORD
+    if not record.is_file() or json.loads(record.read_text()).get("command") != "evaluate":
+        raise ValueError(
+            f"{out}: exists and holds no results of evaluate; give another --out, or remove it"
+        )

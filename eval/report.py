@@ -1,7 +1,6 @@
 """The results as tables, and as one page that needs no other file."""
 
 import io
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +14,7 @@ from matplotlib.figure import Figure
 
 from shards.files import write_text
 
-RESULT_FILES = ("run.json", "results.csv", "results.json", "results.md", "report.html")
-"""What a folder of results holds; the first is written first and marks it as one."""
+REPORT = "report.html"
 
 # Drawn in these colours, which the page replaces by its own for light and dark.
 _COLOURS = {
@@ -29,23 +27,21 @@ _COLOURS = {
 _INK, _MUTED, _LINE, _TRAINED, _BASELINE = _COLOURS
 
 
-def write_results(out: Path, scores: pd.DataFrame, run: Mapping[str, Any]) -> None:
-    """Write `RESULT_FILES` into a folder.
+def write_results(
+    out: Path, scores: pd.DataFrame, record: Mapping[str, Any], training: Mapping[str, Any]
+) -> None:
+    """Write `results.csv`, `results.json`, `results.md` and `report.html` into a folder.
 
     Args:
         out: an existing folder.
         scores: one row a model and set, as `eval.evaluate.evaluate` gives them.
-        run: the content of run.json: configuration, versions, models, sets.
+        record: the content of run.json.
+        training: name of each trained model -> the configuration it was trained with.
     """
-    contents = (
-        json.dumps(run, indent=2, default=str) + "\n",
-        scores.to_csv(index=False),
-        scores.to_json(orient="records", indent=2) + "\n",
-        markdown(scores),
-        html(scores, run),
-    )
-    for name, content in zip(RESULT_FILES, contents, strict=True):
-        write_text(out / name, content)
+    write_text(out / "results.csv", scores.to_csv(index=False))
+    write_text(out / "results.json", scores.to_json(orient="records", indent=2) + "\n")
+    write_text(out / "results.md", markdown(scores))
+    write_text(out / REPORT, html(scores, record, training))
 
 
 def score_text(row: Any) -> str:
@@ -83,26 +79,24 @@ def markdown(scores: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def html(scores: pd.DataFrame, run: Mapping[str, Any]) -> str:
-    """Return the report as one self-contained page."""
-    page = Environment(
+def html(scores: pd.DataFrame, record: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Return the report as one self-contained page; arguments as for `write_results`."""
+    environment = Environment(
         loader=PackageLoader("eval", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters["score"] = score_text
-    page.filters["chart"] = _chart
-    return page.get_template("report.html.j2").render(
+    return environment.get_template("report.html.j2").render(
         sets=[
-            (name, list(rows.itertuples()), rows)
+            {"name": name, "rows": rows.to_dict("records"), "chart": _chart(rows)}
             for name, rows in scores.groupby("set", sort=False)
         ],
-        models=list(scores["model"].unique()),
-        chance=1 / scores["n_way"].iloc[0],
+        models=scores.drop_duplicates("model").to_dict("records"),
         protocol=protocol(scores),
-        run=run,
+        record=record,
+        training=training,
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 

@@ -91,11 +91,11 @@ def _too_few_classes(n_clips: Indices, n_way: int, k_shot: int, n_query: int) ->
     needed = k_shot + n_query
     enough = int((n_clips >= needed).sum())
     message = (
-        f"{n_way}-way {k_shot}-shot tasks with n_query {n_query} need {n_way} classes of at least "
-        f"{needed} clips; {enough} of the {len(n_clips)} classes have so many"
+        f"{n_way}-way {k_shot}-shot tasks with {n_query} queries a class need {n_way} classes of "
+        f"at least {needed} clips; {enough} of the {len(n_clips)} classes have so many"
     )
     if n_query > 1 and (n_clips > k_shot).sum() >= n_way:
-        return f"{message}; try --n_query 1"
+        return f"{message}; try --n-query 1"
     if enough >= 2:
-        return f"{message}; try --n_way {enough}"
+        return f"{message}; try --n-way {enough}"
     return f"{message}; choose a set or a split with more labelled clips"

@@ -70,7 +70,9 @@ RULES = (
     Rule("blocked", "rate_limit", r"http error 429|content isn't available"),
     Rule("blocked", "payment_required", r"http error 402"),
     Rule("blocked", "ip_blocked", r"your ip is likely being blocked|anti-bot challenge"),
-    Rule("blocked", "proxy", r"\bproxy\b.*(error|fail|refus)|connect to proxy|http error 407"),
+    Rule(
+        "blocked", "proxy", r"connect to proxy|proxyerror|tunnel connection failed|http error 407"
+    ),
     # Refusals that say "sign in" or "in your country" without meaning it.
     Rule("gone", "private", r"private video|video is private"),
     Rule("gone", "account_closed", r"account\b.*\bterminated|closed their youtube account"),
@@ -149,7 +151,7 @@ def classify(error: BaseException, secrets: Iterable[str] = ()) -> FetchFailure:
         text = str(http) + f" HTTP Error {http.status}" + " at YouTube" * by_youtube
         retry_after_s = parse_retry_after(http.response.headers.get("Retry-After"))
     elif any(isinstance(link, GeoRestrictedError) for link in chain):
-        text += " geo restriction"
+        text = "geo-restricted"  # its message gives advice on proxies, too
     status, reason = look_up(text)
     return FetchFailure(status, reason, redact(str(error) or repr(error), secrets), retry_after_s)
 

@@ -19,9 +19,9 @@ from ingest.ledger import LEDGER, LOCK, Ledger
 from ingest.recipe import Plan, Recipe
 from ingest.spool import Spool
 from shards.clip import OK, SAMPLE_RATE_HZ, Clip
-from shards.files import file_sha256, write_text
-from shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row, write_clips
-from shards.write import ShardWriter
+from shards.files import file_sha256
+from shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
+from shards.write import ShardWriter, finish
 
 SHARD_PCM_BYTES = 128 * 2**20
 """Samples a shard, as 16-bit PCM: FLAC makes about 100 MB of them."""
@@ -124,7 +124,23 @@ def build(recipe: Recipe, plan: Plan, out: Path, codec: str, workers: int) -> Ou
         outcome = Outcome(ledger.rows(), [s for s in ledger.finished().values() if s.n])
     assert len(outcome.rows) == len(plan.clips)
     if pending or not _is_described(out):
-        _write_manifest(recipe, plan, out, codec, outcome)
+        finish(
+            out,
+            outcome.rows,
+            outcome.shards,
+            name=out.resolve().name,
+            recipe=recipe.NAME,
+            recipe_version=recipe.VERSION,
+            options=plan.options,
+            tool_versions=package_versions(TOOLS),
+            licence=recipe.LICENCE,
+            citation=recipe.CITATION,
+            homepage=recipe.HOMEPAGE,
+            codec=codec,
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            labels=plan.labels,
+            extra=plan.extra,
+        )
     return outcome
 
 
@@ -230,30 +246,3 @@ def _in_order(
             yield ahead.popleft().result()
     while ahead:
         yield ahead.popleft().result()
-
-
-def _write_manifest(recipe: Recipe, plan: Plan, out: Path, codec: str, outcome: Outcome) -> None:
-    write_clips(out / CLIPS, outcome.rows)
-    counts: dict[str, dict[str, int]] = {}
-    for row in sorted(outcome.rows, key=lambda row: (row["split"], row["status"])):
-        statuses = counts.setdefault(row["split"], {})
-        statuses[row["status"]] = statuses.get(row["status"], 0) + 1
-    assert sum(n for statuses in counts.values() for n in statuses.values()) == len(plan.clips)
-    manifest = Manifest(
-        name=out.name,
-        recipe=recipe.NAME,
-        recipe_version=recipe.VERSION,
-        options=plan.options,
-        tool_versions=package_versions(TOOLS),
-        licence=recipe.LICENCE,
-        citation=recipe.CITATION,
-        homepage=recipe.HOMEPAGE,
-        codec=codec,
-        sample_rate_hz=SAMPLE_RATE_HZ,
-        labels=plan.labels,
-        counts=counts,
-        shards=tuple(outcome.shards),
-        clips_sha256=file_sha256(out / CLIPS),
-        extra=plan.extra,
-    )
-    write_text(out / MANIFEST, manifest.to_json())

@@ -3,6 +3,7 @@
 Letters: T samples.
 """
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -122,8 +123,8 @@ class ShardDirectory:
                 wds.split_by_worker,
                 wds.tarfile_to_samples(),
                 wds.shuffle(shuffle_buffer, initial=shuffle_buffer, rng=order),
-                wds.decode(wds.handle_extension(codec, decode), "basic"),
                 wds.to_tuple("__key__", codec, "json"),
+                wds.map_tuple(str, decode, json.loads),
             )
         )
 

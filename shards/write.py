@@ -3,13 +3,23 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from shards.clip import OK, Clip
-from shards.files import AtomicFile, file_sha256
-from shards.manifest import Row, ShardInfo, clip_fields, clip_row
+from shards.files import AtomicFile, file_sha256, write_text
+from shards.manifest import (
+    CLIPS,
+    MANIFEST,
+    Manifest,
+    Row,
+    ShardInfo,
+    clip_fields,
+    clip_row,
+    write_clips,
+)
 
 
 class ShardWriter:
@@ -92,6 +102,33 @@ class ShardWriter:
                 sha256=file_sha256(self.path),
                 n=len(self._index),
             )
+
+
+def finish(
+    directory: Path, rows: Sequence[Row], shards: Sequence[ShardInfo], **about: Any
+) -> Manifest:
+    """Writes `clips.parquet`, then `dataset.json`: the directory is complete.
+
+    Args:
+        directory: holds the shards.
+        rows: one for every clip that was asked for.
+        shards: the finished tars.
+        about: the other fields of `Manifest`.
+    """
+    write_clips(directory / CLIPS, rows)
+    counts: dict[str, dict[str, int]] = {}
+    for row in sorted(rows, key=lambda row: (row["split"], row["status"])):
+        statuses = counts.setdefault(row["split"], {})
+        statuses[row["status"]] = statuses.get(row["status"], 0) + 1
+    assert sum(shard.n for shard in shards) == sum(n.get(OK, 0) for n in counts.values())
+    manifest = Manifest(
+        counts=counts,
+        shards=tuple(shards),
+        clips_sha256=file_sha256(directory / CLIPS),
+        **about,
+    )
+    write_text(directory / MANIFEST, manifest.to_json())
+    return manifest
 
 
 def index_line(members: Iterable[tuple[str, int, int, str]]) -> str:

@@ -12,6 +12,8 @@ import hashlib
 import io
 import pickle
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -567,6 +569,11 @@ def test_yt_dlp_is_told_the_path_of_the_javascript_runtime(monkeypatch, tmp_path
     parameters = fetch._ytdlp_parameters("", tmp_path, options(), fetch._WarningList())
     with yt_dlp.YoutubeDL(parameters) as ydl:
         assert ydl._js_runtimes["deno"].info.supported
+
+
+def test_yt_dlp_is_imported_only_when_needed():
+    code = "import sys, ingest.fetch, ingest.fetch_errors; sys.exit('yt_dlp' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
 def test_a_failure_survives_a_process_pool():

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from ingest.decode import decoded_clip
 from ingest.fetch import FetchOptions, fetch_audio, missing_javascript_runtime
-from ingest.fetch_errors import FetchFailure
+from ingest.fetch_errors import FetchFailure, redact
 from ingest.pace import Pace
 from ingest.recipe import Plan
 from ingest.segments import Segment, download_csv, read_label_names, read_segments
@@ -45,7 +45,7 @@ class AudioSet:
     """A class_labels_indices.csv in place of the official one."""
     limit: int | None = None
     """Take only the first clips of the list, 1 or more."""
-    source_url: str = FetchOptions.source_url
+    source_url: str = field(default=FetchOptions.source_url, repr=False)
     """Where a video is; {id} stands for its id."""
     rate: float | Literal["unlimited"] = 300.0
     """Videos an hour, above 0: about 300 is what YouTube allows a guest; or `unlimited`."""
@@ -55,8 +55,8 @@ class AudioSet:
     """cookies.txt in Netscape form."""
     cookies_from_browser: str | None = None
     """Browser on this machine to take cookies from, for example firefox."""
-    proxy: str | None = None
-    """URL of a proxy."""
+    proxy: str | None = field(default=None, repr=False)
+    """SCHEME://[USER:PASSWORD@]HOST:PORT of a proxy; kept out of everything that is written."""
     max_source_mb: float = 500.0
     """Larger sources are refused, in units of 10^6 bytes."""
     max_source_s: float = 14_400.0
@@ -102,7 +102,7 @@ class AudioSet:
         return Clip(
             key=f"Y{segment.youtube_id}",  # an id may begin with '-', a key may not
             split="eval" if self.split == "eval" else "train",
-            source=Source(fetching.url(segment.youtube_id), segment.start_s, segment.end_s),
+            source=Source(redact(fetching.url(segment.youtube_id)), segment.start_s, segment.end_s),
             labels=segment.labels,
             n_samples=round((segment.end_s - segment.start_s) * SAMPLE_RATE_HZ),
         )
@@ -142,9 +142,11 @@ class AudioSet:
             time.sleep(random.uniform(0.5, 1.0) * 2**attempt)
 
     def _attempt(self, clip: Clip, codec: str) -> Clip:
+        fetching = self._fetch_options()
+        url = fetching.url(clip.key.removeprefix("Y"))
         with TemporaryDirectory(prefix="slvr-") as folder:
             try:
-                fetched = fetch_audio(clip.source.uri, folder, self._fetch_options())
+                fetched = fetch_audio(url, folder, fetching)
             except FetchFailure as failure:
                 return clip.failed(failure.status, failure.reason, failure.detail)
             made = decoded_clip(clip, fetched.path, codec, max_s=self.max_source_s)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ingest.synthesis import instruments, machines, percussion, surroundings, voices
+from ingest.synthesis import animals, instruments, machines, percussion, surroundings, voices
 from ingest.synthesis.room import record
 from ingest.synthesis.sources import Scene, Signal
 
@@ -35,10 +35,10 @@ _TRAINING: tuple[SoundClass, ...] = (
     voices.cough,
     voices.whistling,
     voices.applause,
-    voices.songbird,
-    voices.cricket,
-    voices.dog_bark,
-    voices.crow,
+    animals.songbird,
+    animals.cricket,
+    animals.dog_bark,
+    animals.crow,
     surroundings.rain,
     surroundings.wind,
     surroundings.thunder,
@@ -63,11 +63,11 @@ _EVALUATION: tuple[SoundClass, ...] = (
     percussion.maraca,
     voices.baby_cry,
     voices.laughter,
-    voices.owl,
-    voices.cicada,
-    voices.cat_meow,
-    voices.frog,
-    voices.woodpecker,
+    animals.owl,
+    animals.cicada,
+    animals.cat_meow,
+    animals.frog,
+    animals.woodpecker,
     surroundings.sea_waves,
     surroundings.crackling_fire,
     surroundings.water_drops,
@@ -86,6 +86,7 @@ SOUND_CLASSES: dict[str, SoundClass] = {
 TRAINING_CLASSES: tuple[str, ...] = tuple(sound.__name__ for sound in _TRAINING)
 EVALUATION_CLASSES: tuple[str, ...] = tuple(sound.__name__ for sound in _EVALUATION)
 SHORTEST_S = 0.5
+LOWEST_SAMPLE_RATE_HZ = 16000
 
 
 def synthesise(
@@ -100,16 +101,21 @@ def synthesise(
         class_name: a key of `SOUND_CLASSES`.
         seed: not negative; names the example within its class.
         duration_s: at least `SHORTEST_S`.
-        sample_rate_hz: the registers are made for 16 kHz.
+        sample_rate_hz: at least `LOWEST_SAMPLE_RATE_HZ`, for which the registers are made.
 
     Raises:
-        ValueError: an unknown class, or a duration that is too short for an event.
+        ValueError: an unknown class, a duration too short for an event, a rate too low for the registers.
     """
     if class_name not in SOUND_CLASSES:
         known = ", ".join(sorted(SOUND_CLASSES))
         raise ValueError(f"unknown sound class {class_name!r}; choose one of: {known}")
     if duration_s < SHORTEST_S:
         raise ValueError(f"duration_s is {duration_s}; a clip must last at least {SHORTEST_S} s")
+    if sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
+        raise ValueError(
+            f"sample_rate_hz is {sample_rate_hz}; it must be at least {LOWEST_SAMPLE_RATE_HZ} Hz:"
+            " synthesise at that rate and resample"
+        )
     # crc32, because Python salts hash() anew in every process
     rng = np.random.default_rng([zlib.crc32(class_name.encode()), seed])
     scene = Scene(rng, duration_s, sample_rate_hz)

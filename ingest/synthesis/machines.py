@@ -42,8 +42,7 @@ def train(scene: Scene) -> Signal:
     joint_s = 1.0 / scene.log_between(0.9, 2.4)
     axle_s = joint_s * scene.between(0.15, 0.3)
     joints = regular(scene, joint_s, jitter=0.01)
-    clacks = np.concatenate([joints, joints + axle_s, joints + 0.5 * axle_s + 0.4 * joint_s])
-    struck = impulses(scene, clacks, 2.0)
+    struck = impulses(scene, np.concatenate([joints, joints + axle_s]), 2.0)
     rail_hz = scene.log_between(250.0, 800.0) * np.array([1.0, 1.8, 2.7])
     clatter = modes(scene, struck, rail_hz, (0.12, 0.08, 0.06), (1.0, 0.7, 0.5))
     rumble = noise(scene, scene.between(-6.0, -3.0)) * (1.0 + 0.3 * wave(scene, 2 / joint_s))
@@ -62,7 +61,7 @@ def helicopter(scene: Scene) -> Signal:
 
 
 def siren(scene: Scene) -> Signal:
-    """Wail or yelp: a bright tone sweeps up and down over an octave or more without a break."""
+    """Wail or yelp: a bright tone sweeps up and down over about an octave without a break."""
     lowest_hz, sweeps_hz = scene.log_between(350.0, 900.0), scene.log_between(0.35, 4.0)
     octaves = scene.between(0.7, 1.5)
     position = 0.5 + 0.5 * wave(scene, sweeps_hz)
@@ -72,7 +71,7 @@ def siren(scene: Scene) -> Signal:
 
 
 def frequency_sweep(scene: Scene) -> Signal:
-    """Linear or exponential sweeps over two octaves or more, up or down, one after another."""
+    """Exponential sweeps over two octaves or more, up or down, one after another."""
     length_s = scene.log_between(0.25, 1.5)
     sweep = scene.part(length_s)
     lowest_hz, octaves = scene.log_between(200.0, 900.0), scene.between(1.8, 3.0)

@@ -98,20 +98,12 @@ def snare_drum(scene: Scene) -> Signal:
     pattern = scene.rng.uniform(size=8) < scene.between(0.4, 0.9)
     pattern[0] = True
     played = played[np.resize(pattern, len(played))]
-    skin_hz = scene.log_between(150.0, 330.0)
-    skin = modes(
-        scene,
-        impulses(scene, played),
-        skin_hz * np.array([1.0, 1.59, 2.14]),
-        (0.15,) * 3,
-        (1.0, 0.6, 0.4),
-    )
+    skin_hz = scene.log_between(150.0, 330.0) * np.array([1.0, 1.59, 2.14])
+    skin = modes(scene, impulses(scene, played), skin_hz, (0.15,) * 3, (1.0, 0.6, 0.4))
     hit = scene.part(0.25)
     t60_s = scene.between(0.12, 0.35)
-    wires = [
-        10 ** scene.between(-0.5, 0.0) * decay(hit, t60_s) * band_noise(hit, 1200.0, 7000.0)
-        for _ in range(4)
-    ]
+    accents = 10.0 ** scene.rng.uniform(-0.5, 0.0, 4)
+    wires = [a * decay(hit, t60_s) * band_noise(hit, 1200.0, 7000.0) for a in accents]
     return unit(skin) + overlay(scene, ((t, wires[k % 4]) for k, t in enumerate(played)))
 
 
@@ -123,21 +115,13 @@ def tabla(scene: Scene) -> Signal:
     strokes = regular(scene, beat_s, jitter=0.03)
     pattern = np.resize(scene.rng.integers(0, 3, 8), len(strokes))
     pattern[0] = 1
-    harmonic = treble_hz * np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    ring = modes(
-        scene,
-        impulses(scene, strokes[pattern == 1]),
-        harmonic,
-        (0.7, 0.6, 0.4, 0.3, 0.2),
-        rolloff(5, 0.7),
-    )
+    hit = impulses(scene, strokes[pattern == 1])
+    harmonic = treble_hz * np.arange(1.0, 6.0)
+    ring = modes(scene, hit, harmonic, (0.7, 0.6, 0.4, 0.3, 0.2), rolloff(5, 0.7))
     stroke = scene.part(0.4)
-    bayan = [
-        tone(stroke, through(stroke, bass_hz, glide * bass_hz, glide * bass_hz), rolloff(4, 2.0))
-        * decay(stroke, 0.5)
-    ]
-    booms = overlay(scene, ((t, bayan[0]) for t in strokes[pattern == 2]))
-    return unit(ring) + booms
+    rising = through(stroke, bass_hz, glide * bass_hz, glide * bass_hz)
+    boom = tone(stroke, rising, rolloff(4, 2.0)) * decay(stroke, 0.5)
+    return unit(ring) + overlay(scene, ((t, boom) for t in strokes[pattern == 2]))
 
 
 def maraca(scene: Scene) -> Signal:

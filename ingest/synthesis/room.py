@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from ingest.synthesis.sources import Scene, Signal, noise
+from ingest.synthesis.sources import Scene, Signal, noise, rms, unit
 
 DRY_SHARE = 0.3
 RT60_S = (0.1, 0.7)
@@ -16,7 +16,7 @@ TILT_DB_PER_OCTAVE = (-2.0, 2.0)
 RIPPLE_DB = 2.0
 BACKGROUND_TILT_DB_PER_OCTAVE = (-5.0, -1.0)
 SNR_DB = (20.0, 38.0)
-PEAK_DB = (-21.0, -1.0)
+PEAK_DB = (-19.0, -1.0)
 
 
 def record(scene: Scene, dry: Signal) -> npt.NDArray[np.float32]:
@@ -25,12 +25,12 @@ def record(scene: Scene, dry: Signal) -> npt.NDArray[np.float32]:
     A share of the clips is dry; the others get a tail of exponentially decaying noise (Moorer
     1979). Its peak lies in `PEAK_DB` below full scale, so it never clips and is never silent.
     """
-    wet = _room_and_microphone(scene, dry / np.abs(dry).max())
+    assert np.any(dry), "a sound class made silence"
+    wet = _room_and_microphone(scene, unit(dry))
     hiss = noise(scene, scene.between(*BACKGROUND_TILT_DB_PER_OCTAVE))
-    clip = wet + hiss * np.sqrt(np.mean(wet**2)) * 10.0 ** (-scene.between(*SNR_DB) / 20)
+    clip = wet + hiss * rms(wet) * 10.0 ** (-scene.between(*SNR_DB) / 20)
     peak = 10.0 ** (scene.between(*PEAK_DB) / 20)
-    recorded: npt.NDArray[np.float32] = (clip * (peak / np.abs(clip).max())).astype(np.float32)
-    return recorded
+    return (peak * unit(clip)).astype(np.float32)
 
 
 def _room_and_microphone(scene: Scene, dry: Signal) -> Signal:

@@ -56,10 +56,9 @@ class Scene:
 def regular(scene: Scene, period_s: float, jitter: float = 0.0) -> Signal:
     """Onsets in seconds, one per period, displaced by `jitter` periods (standard deviation)."""
     first = scene.between(0.0, min(period_s, scene.duration_s / 4))
-    onsets = np.arange(first, scene.duration_s, period_s)
-    onsets += jitter * period_s * scene.rng.standard_normal(len(onsets))
-    clipped: Signal = np.clip(onsets, 0.0, 0.95 * scene.duration_s)
-    return clipped
+    beats = np.arange(first, scene.duration_s, period_s)
+    onsets: Signal = np.abs(beats + jitter * period_s * scene.rng.standard_normal(len(beats)))
+    return onsets
 
 
 def poisson(scene: Scene, rate_hz: float) -> Signal:

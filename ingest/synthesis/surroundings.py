@@ -32,7 +32,7 @@ def rain(scene: Scene) -> Signal:
     near = impulses(scene, poisson(scene, scene.log_between(20.0, 120.0)), spread_db=8.0)
     surface_hz = scene.log_between(900.0, 4000.0)
     clicks = modes(scene, near, (surface_hz, 1.6 * surface_hz), (0.015, 0.01), (1.0, 0.8))
-    return hiss + scene.between(4.0, 10.0) * clicks * rms(hiss)
+    return hiss + scene.between(2.0, 6.0) * clicks * rms(hiss)
 
 
 def wind(scene: Scene) -> Signal:
@@ -98,7 +98,7 @@ def crackling_fire(scene: Scene) -> Signal:
     wood_hz = scene.log_between(1000.0, 3500.0) * np.array([1.0, 1.45, 2.1])
     crackles = modes(scene, snaps, wood_hz, (0.006, 0.008, 0.005), (1.0, 1.0, 1.0))
     flames = noise(scene, -7.0) * contour(scene, 0.3, 1.0, 9.0)
-    return unit(crackles) + scene.between(0.01, 0.05) * flames
+    return unit(crackles) + scene.between(0.005, 0.03) * flames
 
 
 def water_drops(scene: Scene) -> Signal:
@@ -170,10 +170,8 @@ def door_creak(scene: Scene) -> Signal:
     rate *= 1.0 + 0.1 * smooth(scene, noise(scene), 30.0)
     slips = np.diff(np.floor(np.cumsum(rate) / scene.sample_rate_hz), prepend=0.0)
     hinge_hz = scene.log_between(600.0, 1300.0) * np.array([1.0, 1.9, 3.1])
-    moving = smooth(scene, (contour(scene, 0.1, 1.0, 3.0) > 0.2).astype(float), 20.0)
-    return (
-        moving * modes(scene, slips, hinge_hz, (0.03, 0.02, 0.015), (1.0, 0.8, 0.6)) + 1e-6 * slips
-    )
+    pressure = contour(scene, 0.02, 1.0, 3.0)
+    return pressure * modes(scene, slips, hinge_hz, (0.03, 0.02, 0.015), (1.0, 0.8, 0.6))
 
 
 def keyboard_typing(scene: Scene) -> Signal:
@@ -204,8 +202,8 @@ def keyboard_typing(scene: Scene) -> Signal:
 def hand_saw(scene: Scene) -> Signal:
     """Strokes there and back: teeth rasp at a rate that follows the blade's speed."""
     stroke_hz, teeth_hz = scene.log_between(0.9, 2.5), scene.log_between(60.0, 180.0)
-    speed = np.abs(wave(scene, stroke_hz))
-    forward = 0.75 + 0.25 * np.sign(wave(scene, stroke_hz))
+    blade = wave(scene, stroke_hz)
+    speed, forward = np.abs(blade), 0.75 + 0.25 * np.sign(blade)
     teeth = tone(scene, teeth_hz * (0.3 + speed), rolloff(40, 0.2))
     wood_hz = scene.log_between(700.0, 2500.0)
     rasp = (1.0 + 0.4 * teeth) * noise(scene)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.augmentations.contract import Params, uniform
-from pipeline.augmentations.spectral import fast_fft_length
+from pipeline.augmentations.resampling import fast_fft_length
 
 # The published noise divides its amplitude spectrum by m^f_decay, where m rises linearly from
 # 1 at 0 Hz to sqrt(8000) at half the sample rate.
@@ -53,12 +53,13 @@ def coloured_noise(seed: Tensor, f_decay: Tensor, n_samples: int) -> Tensor:
     bits = torch.arange(2 * n_bins, dtype=torch.int32, device=seed.device)
     bits = _mix(_mix(bits) ^ _mix(seed.int())[:, None])
     to_unit = ((bits >> 8) & 0xFFFFFF) * 2.0**-24  # 24 bits fill a float32; in [0, 1)
-    first, second = to_unit.split(n_bins, dim=-1)
+    first, second = to_unit[:, :n_bins], to_unit[:, n_bins:]
     # Box and Muller (1958): one complex normal number a bin, shaped while it is in polar form.
     radius = torch.sqrt(-2 * torch.log1p(-first)) * torch.exp(-f_decay[:, None] * log_m)
     angle = 2 * torch.pi * second
     spectrum = torch.complex(radius * torch.cos(angle), radius * torch.sin(angle))
-    return torch.fft.irfft(spectrum, n=n_fft)[:, :n_samples]
+    noise: Tensor = torch.fft.irfft(spectrum, n=n_fft)
+    return noise[:, :n_samples]
 
 
 def _mix(bits: Tensor) -> Tensor:

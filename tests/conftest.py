@@ -1,0 +1,97 @@
+"""What several tests share: a small finished shard directory, and running our commands."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards.audio import with_audio
+from shards.clip import Clip, Source
+from shards.manifest import ShardInfo
+from shards.read import ShardDirectory
+from shards.write import ShardWriter, finish
+
+ABOUT = {
+    "recipe": "test",
+    "recipe_version": "1",
+    "options": {},
+    "tool_versions": {},
+    "licence": "CC0-1.0",
+    "citation": "",
+    "homepage": "",
+}
+
+
+def noise(n_samples: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-9000, 9000, n_samples).astype(np.int16)
+
+
+def write_directory(
+    path: Path,
+    n_clips: int = 12,
+    n_shards: int = 2,
+    n_classes: int = 3,
+    codec: str = "flac",
+    lengths_s: tuple[float, ...] = (0.2, 0.5),
+    split: str = "train",
+    sample_rate_hz: int = 16_000,
+) -> ShardDirectory:
+    """Noise clips in shards, and one clip that failed; clip i has label `class_(i mod n)`."""
+    path.mkdir(parents=True)
+    rows, infos = [], []
+    clips = [
+        with_audio(
+            Clip(
+                key=f"clip_{i:04d}",
+                split=split,
+                source=Source(f"made/{i}.wav", 0.0, 1.0),
+                labels=(f"class_{i % n_classes}",) if n_classes else (),
+            ),
+            noise(round(lengths_s[i % len(lengths_s)] * 16_000), i),
+            codec,
+        )
+        for i in range(n_clips)
+    ]
+    failed = Clip(key="clip_gone", split=split, source=Source("made/gone.wav"))
+    for s in range(n_shards):
+        with ShardWriter(path, f"{split}-{s:06d}", split, codec) as writer:
+            for clip in clips[s::n_shards]:
+                writer.write(clip)
+            if s == 0:
+                writer.write(failed.failed("gone", "removed", "by its owner"))
+        assert isinstance(writer.info, ShardInfo)
+        rows += writer.rows
+        infos.append(writer.info)
+    labels = {f"class_{i}": f"class {i}" for i in range(n_classes)}
+    finish(
+        path,
+        rows,
+        infos,
+        name=path.name,
+        codec=codec,
+        sample_rate_hz=sample_rate_hz,
+        labels=labels,
+        **ABOUT,
+    )
+    return ShardDirectory.open(path, sample_rate_hz)
+
+
+@pytest.fixture
+def make_directory(tmp_path: Path) -> Callable[..., ShardDirectory]:
+    return lambda name="data", **options: write_directory(tmp_path / name, **options)
+
+
+def command(name: str, *args: str) -> list[str]:
+    """The command line of one of our console scripts, from this environment."""
+    return [str(Path(sys.executable).with_name(name)), *args]
+
+
+def run(name: str, *args: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Runs one of our commands to its end."""
+    line = command(name, *args)
+    return subprocess.run(
+        line, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options
+    )

@@ -1,0 +1,212 @@
+"""The encoder's variants share what they should, and the speed-ups change nothing."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.adapters import AdaptedConv
+from model.encoder import TASKS, VARIANTS, Encoder
+
+N_PARAMETERS = {
+    "none": 11_689_512,
+    "split": 11_689_512,
+    "bn": 11_524_904,
+    "series": 14_308_648,
+    "parallel": 13_949_736,
+}
+ADAPTED = ("bn", "series", "parallel")
+
+
+def small(variant, seed=0, **options):
+    """An encoder whose weights and statistics are all different from their neutral values."""
+    torch.manual_seed(seed)
+    encoder = Encoder(variant, dim=12, width=8, **options).double()
+    with torch.no_grad():
+        for tensor in encoder.state_dict().values():
+            if tensor.ndim == 1:
+                tensor.add_(0.1 * torch.rand_like(tensor))
+    return encoder
+
+
+def features(seed=1, clips=3, frames=45):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(clips, 3, 32, frames, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameter_count_is_the_published_one(variant):
+    with torch.device("meta"):
+        encoder = Encoder(variant)
+    assert sum(p.numel() for p in encoder.parameters()) == N_PARAMETERS[variant]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_is_the_contrastive_half_then_the_predictive(variant):
+    encoder = small(variant).eval()
+    x = features()
+    contrastive, predictive, whole = (encoder(x, task) for task in (*TASKS, "all"))
+    assert whole.shape == (3, encoder.dim) == (3, 12)
+    assert contrastive.shape == predictive.shape == (3, encoder.task_dim)
+    if variant == "none":
+        assert torch.equal(contrastive, whole)
+        assert torch.equal(predictive, whole)
+    else:
+        assert torch.equal(whole, torch.cat([contrastive, predictive], dim=1))
+        assert not torch.allclose(contrastive, predictive)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_in_eval_mode_a_row_depends_on_itself_and_no_statistic_moves(variant):
+    encoder = small(variant).eval()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    x = features()
+    whole = encoder(x, "all")
+    torch.testing.assert_close(encoder(x[1:2], "all"), whole[1:2], rtol=1e-10, atol=1e-12)
+    encoder.both(x, x)
+    assert all(torch.equal(before[name], now) for name, now in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_task_trains_the_shared_weights_and_its_own(variant):
+    encoder = small(variant)
+    own = []
+    for task in TASKS:
+        encoder.zero_grad(set_to_none=True)
+        encoder(features(), task).square().sum().backward()
+        own.append({name for name, p in encoder.named_parameters() if p.grad is not None})
+    everything = {name for name, _ in encoder.named_parameters()}
+    assert own[0] | own[1] == everything
+    shared = own[0] & own[1]
+    assert {"conv1.weight", "layer1.0.conv1.conv.weight", "layer4.1.conv2.conv.weight"} <= shared
+    assert all(name in shared for name in everything if name.startswith("layer1"))
+    apart = everything - shared
+    expected = {
+        "none": set(),
+        "split": {"heads"},
+        "bn": {"heads", "end_norms", "norms"},
+        "series": {"heads", "end_norms", "norms", "adapters"},
+        "parallel": {"heads", "end_norms", "norms", "adapters"},
+    }[variant]
+    kinds = {"heads", "end_norms", "norms", "adapters", "conv", "bn1", "shortcut"}
+    assert kinds & {part for name in apart for part in name.split(".")} == expected
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_speedups_change_neither_outputs_nor_gradients_nor_statistics(variant):
+    results = []
+    for exact_speedups in (False, True):
+        encoder = small(variant, exact_speedups=exact_speedups)
+        views = [features(seed).requires_grad_() for seed in (1, 2)]
+        (c1, c2), (p1, p2) = encoder.both(*views)
+        mixture = torch.randn(4, 3, encoder.task_dim, generator=torch.Generator().manual_seed(5))
+        (torch.stack([c1, c2, p1, p2]) * mixture).sum().backward()
+        results.append(
+            {"c1": c1, "c2": c2, "p1": p1, "p2": p2}
+            | {f"gradient of view {i}": view.grad for i, view in enumerate(views)}
+            | {f"gradient of {name}": p.grad for name, p in encoder.named_parameters()}
+            | dict(encoder.named_buffers())
+        )
+    plain, fast = results
+    for name, expected in plain.items():
+        difference = (fast[name] - expected).abs().max().item()
+        assert difference < 1e-10, f"{name} differs by {difference}"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_both_is_four_passes_in_the_order_of_the_tasks(variant):
+    together, apart = small(variant), small(variant)
+    x1, x2 = features(1), features(2)
+    contrastive, predictive = together.both(x1, x2)
+    tasks = ("all",) if variant == "none" else TASKS
+    expected = [(apart(x1, task), apart(x2, task)) for task in tasks]
+    for embeddings, views in zip(
+        (contrastive, predictive), (expected[0], expected[-1]), strict=True
+    ):
+        for embedding, view in zip(embeddings, views, strict=True):
+            torch.testing.assert_close(embedding, view, rtol=1e-10, atol=1e-10)
+    for name, buffer in together.named_buffers():
+        torch.testing.assert_close(buffer, apart.get_buffer(name), rtol=1e-10, atol=1e-12)
+    assert int(together.bn1.num_batches_tracked) == 2 * len(tasks)
+
+
+def test_momentum_survives_a_failing_pass():
+    encoder = small("split")
+    with pytest.raises(RuntimeError):
+        encoder.both(torch.zeros(2, 5, 32, 32), torch.zeros(2, 5, 32, 32))
+    assert encoder.bn1.momentum == encoder.layer4[1].conv2.norms[0].momentum == 0.1
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("variant", ADAPTED)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("task", [0, 1])
+def test_adapted_convolution_is_its_formula(variant, stride, task, fold):
+    torch.manual_seed(0)
+    layer = AdaptedConv(4, 6, stride, variant=variant, n_tasks=2, fold=fold).double()
+    x = torch.randn(2, 4, 9, 12, dtype=torch.float64)
+
+    def normalised(y):  # fresh norms have weight 1 and bias 0
+        mean, var = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), keepdim=True, correction=0)
+        return (y - mean) / torch.sqrt(var + 1e-5)
+
+    y = F.conv2d(x, layer.conv.weight, stride=stride, padding=1)
+    if variant == "series":
+        y = y + F.conv2d(normalised(y), layer.adapters[task][1].weight)
+    if variant == "parallel":
+        y = y + F.conv2d(x, layer.adapters[task].weight, stride=stride)
+    torch.testing.assert_close(layer(x, task), normalised(y), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("variant", ADAPTED)
+def test_shortcut_of_adapters_averages_and_adds_zero_channels(variant):
+    block = small(variant).layer2[0].eval()
+    torch.nn.init.zeros_(block.conv2.norms[1].weight)
+    torch.nn.init.zeros_(block.conv2.norms[1].bias)
+    x = torch.rand(2, 8, 6, 8, dtype=torch.float64)
+    y = block(x, 1)
+    assert y.shape == (2, 16, 3, 4)
+    averaged = x.reshape(2, 8, 3, 2, 4, 2).mean((3, 5))
+    torch.testing.assert_close(y[:, :8], averaged)
+    assert y[:, 8:].abs().max() == 0
+
+
+def test_initial_weights():
+    torch.manual_seed(0)
+    encoder = Encoder("parallel", width=32)
+    for name, module in encoder.named_modules():
+        if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 2000:
+            fan_out = module.weight[:, 0].numel()
+            spread = module.weight.std().item()
+            assert spread == pytest.approx((2 / fan_out) ** 0.5, rel=0.1), name
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert (module.weight == 1).all(), name
+            assert (module.bias == 0).all(), name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_same_seed_same_weights(variant):
+    first, second = small(variant).state_dict(), small(variant).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["conv1.weight"], small(variant, seed=1).conv1.weight)
+
+
+@pytest.mark.parametrize("frames", [33, 157, 313])
+def test_any_length(frames):
+    assert small("bn").eval()(features(frames=frames), "all").shape == (3, 12)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"'serial'.*none, split, bn, series, parallel"):
+        Encoder("serial")
+    with pytest.raises(ValueError, match="dim=7"):
+        Encoder("split", dim=7)
+    with pytest.raises(ValueError, match=r"'both'.*contrastive, predictive, all"):
+        small("none")(features(), "both")
+
+
+def test_importing_the_package_does_not_load_torch():
+    code = "import sys, model; assert model.load_released and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
