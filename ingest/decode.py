@@ -138,15 +138,15 @@ def _read_soundfile(
     rate_hz, declared_s = file.samplerate, file.frames / file.samplerate
     last_s = declared_s if end_s is None else min(end_s, declared_s)
     _refuse_too_long(last_s - start_s, max_s)
+    first = min(round(start_s * rate_hz), file.frames)
+    settling = min(first, round(SEEK_MARGIN_S * rate_hz))
+    wanted = max(round(last_s * rate_hz) - first, 0)
     try:
-        file.seek(min(round(start_s * rate_hz), file.frames))
-        wanted = max(round(last_s * rate_hz) - file.tell(), 0)
-        samples = file.read(wanted, dtype="float32", always_2d=True)
+        file.seek(first - settling)
+        samples = file.read(settling + wanted, dtype="float32", always_2d=True)[settling:]
     except soundfile.LibsndfileError as error:
         raise UnusableAudioError("corrupt", "undecodable", str(error)) from error
-    if len(samples) < wanted - TOLERANCE_S * rate_hz:
-        raise _truncated((start_s * rate_hz + len(samples)) / rate_hz, declared_s)
-    return _Raw(samples, rate_hz, start_s, declared_s)
+    return _Raw(samples, rate_hz, first / rate_hz, declared_s)
 
 
 def _read_ffmpeg(path: Path, start_s: float, end_s: float | None, max_s: float) -> _Raw:
@@ -179,6 +179,8 @@ def _read_ffmpeg(path: Path, start_s: float, end_s: float | None, max_s: float) 
     samples = samples[max(offset, 0) :]
     if end_s is not None:
         samples = samples[: round((end_s - start_s) * rate_hz)]
+    elif declared_s is not None and len(samples) < (declared_s + TOLERANCE_S) * rate_hz:
+        samples = samples[: round(declared_s * rate_hz)]  # the rest fills the last AAC frame
     return _Raw(samples, rate_hz, start_s, declared_s)
 
 
@@ -226,21 +228,23 @@ def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
 
 
 def _check_whole(path: Path, container: str) -> None:
-    """Finds cut-off files whose readers are silent about it: WAV and Ogg."""
+    """Finds cut-off files whose readers are silent about it: WAV, AIFF and Ogg."""
     if container in ("WAV", "WAVEX"):
-        declared, found = _wav_data_bytes(path)
-        if found < declared:
-            raise UnusableAudioError(
-                "truncated",
-                "cut_off",
-                f"{found} bytes of samples, header says {declared}",
-            )
+        declared, found = _chunk_bytes(path, b"data", "<4sI")
+    elif container == "AIFF":
+        declared, found = _chunk_bytes(path, b"SSND", ">4sI")
     elif container == "OGG" and not _ogg_has_last_page(path):
         raise UnusableAudioError("truncated", "cut_off", "no last Ogg page")
+    else:
+        return
+    if found < declared:
+        raise UnusableAudioError(
+            "truncated", "cut_off", f"{found} bytes of samples, header says {declared}"
+        )
 
 
-def _wav_data_bytes(path: Path) -> tuple[int, int]:
-    """Bytes of samples that a RIFF header declares, and those that are there.
+def _chunk_bytes(path: Path, wanted: bytes, header: str) -> tuple[int, int]:
+    """Bytes of samples that a RIFF or AIFF chunk declares, and those that are there.
 
     Writers that stream leave 0 or 0xFFFFFFFF as size: nothing is declared then.
     """
@@ -249,11 +253,11 @@ def _wav_data_bytes(path: Path) -> tuple[int, int]:
         position = 12
         while position + 8 <= n_bytes:
             file.seek(position)
-            name, size = struct.unpack("<4sI", file.read(8))
-            if name == b"data":
-                declared = 0 if size in (0, 0xFFFFFFFF) else size
-                return declared, n_bytes - position - 8
-            position += 8 + size + size % 2
+            name, size = struct.unpack(header, file.read(8))
+            position += 8
+            if name == wanted:
+                return 0 if size in (0, 0xFFFFFFFF) else size, n_bytes - position
+            position += size + size % 2
     return 0, 0
 
 

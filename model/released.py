@@ -108,18 +108,19 @@ def _load(model: Encoder | MultiTask, variant: str, state_dict: Mapping[str, Ten
         for name, theirs in names.items()
         if theirs in state_dict and state_dict[theirs].shape != ours[name].shape
     ]
-    if missing or unexpected or misshapen:
+    wrong = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    if any(wrong.values()):
+        details = ", ".join(_counted(what, found) for what, found in wrong.items() if found)
         raise ValueError(
-            f"state dict does not fit variant {variant!r}: {_listed('missing', missing)}, "
-            f"{_listed('unexpected', unexpected)}, {_listed('misshapen', misshapen)}; "
+            f"state dict does not fit variant {variant!r}: {details}; "
             + _whose(_backbone(state_dict))
         )
     model.load_state_dict({name: state_dict[theirs] for name, theirs in names.items()})
 
 
-def _listed(what: str, names: list[str]) -> str:
+def _counted(what: str, names: list[str]) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} {what}" + (f" ({shown})" if names else "")
+    return f"{len(names)} {what} ({shown})"
 
 
 def _whose(backbone: Mapping[str, Tensor]) -> str:

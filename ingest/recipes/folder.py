@@ -10,7 +10,7 @@ from shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
 
 SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".mka"}
-    | {".mkv", ".aif", ".aiff", ".au", ".caf", ".w64", ".wma"}
+    | {".mkv", ".aif", ".aiff", ".wma"}
 )
 
 

@@ -104,7 +104,7 @@ def synthesise(
         sample_rate_hz: at least `LOWEST_SAMPLE_RATE_HZ`, for which the registers are made.
 
     Raises:
-        ValueError: an unknown class, a duration too short for an event, a rate too low for the registers.
+        ValueError: an unknown class, a duration too short for an event, a rate too low.
     """
     if class_name not in SOUND_CLASSES:
         known = ", ".join(sorted(SOUND_CLASSES))

@@ -30,7 +30,8 @@ def record(scene: Scene, dry: Signal) -> npt.NDArray[np.float32]:
     hiss = noise(scene, scene.between(*BACKGROUND_TILT_DB_PER_OCTAVE))
     clip = wet + hiss * rms(wet) * 10.0 ** (-scene.between(*SNR_DB) / 20)
     peak = 10.0 ** (scene.between(*PEAK_DB) / 20)
-    return (peak * unit(clip)).astype(np.float32)
+    recorded: npt.NDArray[np.float32] = (peak * unit(clip)).astype(np.float32)
+    return recorded
 
 
 def _room_and_microphone(scene: Scene, dry: Signal) -> Signal:

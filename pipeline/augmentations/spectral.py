@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pipeline.augmentations.contract import Params, uniform
-from pipeline.augmentations.resampling import resample
-from pipeline.augmentations.vocoder import stretch
+from pipeline.augmentations.resampling import OVERSAMPLING, read_spline, resample, spline_prefilter
+from pipeline.augmentations.vocoder import istft, restore_level, stretch
 
 # Frequency ratios the published models were trained with: those that torch-audiomentations'
 # PitchShift finds fast at 16 kHz within an octave.
@@ -57,10 +57,19 @@ class PitchShift:
         first where pitch rises and last where it falls, neither the samples in between nor the
         vocoder's frames are ever more than those of the clip, whatever the ratio.
         """
+        frame, hop = 1024, 256
         ratio = torch.exp2(params["semitones"].double() / 12)
-        y = resample(x.float(), ratio.clamp(min=1))
-        y = stretch(y, 1 / ratio, frame_samples=1024, hop_samples=256)
-        return resample(y, ratio.clamp(max=1)).to(x.dtype)
+        up, down = ratio.clamp(min=1), ratio.clamp(max=1)
+        read = resample(x.float(), up)
+        # The spectra are at hand: here oversampling needs no further transform.
+        spectra = stretch(read, 1 / ratio, frame, hop)
+        spectra *= spline_prefilter(torch.linspace(0, 0.5, frame // 2 + 1, device=x.device))
+        coefficients = istft(spectra, OVERSAMPLING * frame, OVERSAMPLING * hop)
+        position = torch.arange(x.shape[-1], device=x.device) * down[:, None]
+        y = read_spline(coefficients, OVERSAMPLING * (frame // 2 + position))
+        # Only the first T / up samples of what was read are not silence.
+        wanted = read.square().mean(-1, keepdim=True) * up.float()[:, None]
+        return restore_level(y, wanted, y.square().mean(-1, keepdim=True)).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,19 @@ class TimeStretch:
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Stretched (n, T) waveforms."""
+        frame, hop = 2048, 512
         n_samples = x.shape[-1]
         rate = params["rate"].double()
-        y = stretch(x.float(), rate, frame_samples=2048, hop_samples=512)
+        spectra = stretch(x.float(), rate, frame, hop)
+        y = istft(spectra, frame, hop)[:, frame // 2 : frame // 2 + n_samples]
         length = torch.round(n_samples / rate).long().clamp(min=1)[:, None]
+        heard = torch.round(n_samples * rate).long().clamp(min=1)[:, None]
+        y = restore_level(y, _mean_square(x.float(), heard), _mean_square(y, length))
         return y.gather(1, torch.arange(n_samples, device=x.device) % length).to(x.dtype)
+
+
+def _mean_square(x: Tensor, length: Tensor) -> Tensor:
+    """(n, 1) mean squares over the first ``length`` (n, 1) samples, or all where that is more."""
+    inside = torch.arange(x.shape[-1], device=x.device) < length
+    total = torch.where(inside, x, 0).square().sum(-1, keepdim=True)
+    return total / length.clamp(max=x.shape[-1])

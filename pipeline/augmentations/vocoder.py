@@ -14,45 +14,44 @@ TINY = 1e-18
 
 
 def stretch(x: Tensor, rate: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
-    """(n, T) float32 waveforms played ``rate`` times as fast at the same pitch.
+    """(n, L, F) spectra of the waveforms played ``rate`` times as fast at the same pitch.
 
-    A row with rate above 1 ends at T / rate; what follows is its last frame, held. A slower one
-    is cut at T. Rate 1 returns x.
+    As many frames come out as the clip has: a slower row is cut, a faster one ends at T / rate
+    and then holds its last frame. ``istft`` makes the waveform; rate 1 gives x again.
 
     Args:
         x: (n, T) float32.
         rate: (n,) float64, positive.
-        frame_samples: N; four hops, of which it must be a multiple.
+        frame_samples: N, a multiple of the hop; four hops let a Hann window vanish twice over.
         hop_samples: Between frames, of the source and of the result.
     """
-    window = torch.hann_window(frame_samples, device=x.device)
-    source = stft(x, window, hop_samples)
+    source = stft(x, frame_samples, hop_samples)
     position = torch.arange(source.shape[1], device=x.device) * rate[:, None]
     result = phase_vocoder(source, position)
-    result = result * _phase_at_loudest_frame(source, result, position)
-    return _restore_level(x, istft(result, window, hop_samples, x.shape[-1]), rate)
+    return result * _phase_at_loudest_frame(source, result, position)
 
 
-def stft(x: Tensor, window: Tensor, hop_samples: int) -> Tensor:
+def stft(x: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
     """(n, T) -> (n, L, F) complex; frame l is centred on sample l * hop, with silence around."""
-    n_samples, half = x.shape[-1], window.numel() // 2
+    n_samples, half = x.shape[-1], frame_samples // 2
     last = -(-n_samples // hop_samples) * hop_samples  # centre of the last frame
-    x = pad(x, (half, last + half - n_samples))
-    frames = x.unfold(-1, window.numel(), hop_samples)
-    spectra: Tensor = torch.fft.rfft(frames * window)
+    frames = pad(x, (half, last + half - n_samples)).unfold(-1, frame_samples, hop_samples)
+    spectra: Tensor = torch.fft.rfft(frames * torch.hann_window(frame_samples, device=x.device))
     return spectra
 
 
-def istft(spectra: Tensor, window: Tensor, hop_samples: int, n_samples: int) -> Tensor:
-    """(n, K, F) complex -> (n, T), the least-squares inverse of ``stft`` (Griffin and Lim, 1984).
+def istft(spectra: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
+    """(n, K, F) complex -> (n, (K - 1) hop + N), the inverse of ``stft``; the clip begins at N / 2.
 
-    ``sum_k w(t - k hop) frame_k(t) / sum_k w(t - k hop)^2``
+    ``sum_k w(t - k hop) frame_k(t) / sum_k w(t - k hop)^2`` (Griffin and Lim, 1984). Frame and hop
+    that are both m times those of ``stft`` give the waveform oversampled, and divided, by m.
     """
-    n_frames, n_fft = spectra.shape[1], window.numel()
-    inside = slice(n_fft // 2, n_fft // 2 + n_samples)
-    wave = _overlap_add(torch.fft.irfft(spectra, n=n_fft), window, hop_samples)[:, inside]
-    windows = window.expand(1, n_frames, n_fft)
-    return wave / _overlap_add(windows, window, hop_samples)[:, inside]
+    window = torch.hann_window(frame_samples, device=spectra.device)
+    wave = _overlap_add(torch.fft.irfft(spectra, n=frame_samples), window, hop_samples)
+    windows = window.expand(1, spectra.shape[1], frame_samples)
+    # Within the clip the divisor is at least 1; before its first and after its last frame it
+    # falls to 0 together with the wave.
+    return wave / _overlap_add(windows, window, hop_samples).clamp(min=0.1)
 
 
 def _overlap_add(frames: Tensor, window: Tensor, hop_samples: int) -> Tensor:
@@ -83,16 +82,18 @@ def phase_vocoder(spectra: Tensor, position: Tensor) -> Tensor:
     last = spectra.shape[1] - 1
     position = position.clamp(max=last)
     left = position.long().clamp(max=last - 1)
-    spectra = spectra + TINY
-    magnitude = spectra.abs()
-    unit = spectra * magnitude.reciprocal()
-    advance = unit.clone()  # advance[:, 0] is the initial phase, advance[:, l] = U_l U*_{l-1}
-    advance[:, 1:] *= unit[:, :-1].conj()
+    between = (position - left).float()[..., None]
     before = pad(left[:, :-1] + 1, (1, 0))
+
+    spectra = spectra + TINY
+    # abs() guards against an overflow that cannot happen here, at thrice the time.
+    magnitude = (spectra.real.square() + spectra.imag.square()).sqrt_()
+    advance = spectra * magnitude.reciprocal()
+    # advance[:, 0] is the initial phase U_0, advance[:, l] = U_l U*_{l-1} what follows it.
+    advance[:, 1:] *= advance[:, :-1].conj().clone()
     # Rows are copied as pairs of floats: index_select is several times slower on complex numbers.
     pairs = _frames(torch.view_as_real(advance).flatten(2), before)
     phase = torch.view_as_complex(pairs.view(*before.shape, -1, 2)).cumprod(1)
-    between = (position - left).float()[..., None]
     return torch.lerp(_frames(magnitude, left), _frames(magnitude, left + 1), between) * phase
 
 
@@ -109,24 +110,23 @@ def _phase_at_loudest_frame(source: Tensor, result: Tensor, position: Tensor) ->
     Each bin's phase is right up to a constant. Taken from the first frame, half of it silence,
     the constants do not fit each other between bins: tones came out up to 4 dB too low.
     """
-    loudest = result.abs().square().sum(-1).argmax(-1, keepdim=True)
+    energy = torch.linalg.vector_norm(torch.view_as_real(result).flatten(2), dim=-1)
+    loudest = energy.argmax(-1, keepdim=True)
     left = position.gather(1, loudest).long().clamp(max=source.shape[1] - 1)
     row = torch.arange(len(source), device=source.device)[:, None]
-    turn = (source[row, left] + TINY) * result[row, loudest].conj()
-    return (turn + TINY) / (turn + TINY).abs()
+    turn = (source[row, left] + TINY) * result[row, loudest].conj() + TINY
+    return turn / turn.abs()
 
 
-def _restore_level(x: Tensor, y: Tensor, rate: Tensor) -> Tensor:
-    """The stretched ``y``, row by row as loud as the part of ``x`` that it was made from.
+def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:
+    """(n, T) waveforms ``y`` at the level ``wanted`` where they have the level ``present``.
 
-    Bins whose phases no longer fit each other cancel where frames overlap: white noise loses up
-    to 3.6 dB, tones nothing. The level would tell the rate.
+    Bins whose phases no longer fit each other cancel where frames overlap: stretched white noise
+    loses up to 3.6 dB, a tone nothing. Left so, the level would tell the rate.
+
+    Args:
+        y: (n, T) float32.
+        wanted: (n, 1) mean square of the part of the source that is heard.
+        present: (n, 1) mean square of what became of it.
     """
-    n_samples = x.shape[-1]
-    t = torch.arange(n_samples, device=x.device)
-    rate = rate.float()[:, None]
-    heard = torch.where(t < n_samples * rate, x, 0).square().sum(-1, keepdim=True)
-    made = torch.where(t * rate < n_samples, y, 0).square().sum(-1, keepdim=True)
-    # min(T, T rate) samples of x became min(T, T / rate) of y, which is 1 / rate times as many.
-    gain = torch.sqrt(heard / (rate * made).clamp(min=TINY))
-    return y * gain.clamp(0.5, 2)
+    return y * torch.sqrt(wanted / present.clamp(min=TINY)).clamp(0.5, 2)
