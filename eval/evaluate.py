@@ -65,7 +65,7 @@ def evaluate(config: EvaluateConfig) -> tuple[Path, pd.DataFrame]:
     scores = pd.DataFrame(
         _score(contender, labelled, config, device) for labelled in sets for contender in contenders
     )
-    training = {c.model.name: c.training for c in contenders if c.training}
+    training = {c.model.name: c.training for c in contenders if c.training is not None}
     write_results(out, scores, json.loads((out / RECORD).read_text()), training)
     return out, scores
 

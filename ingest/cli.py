@@ -25,6 +25,8 @@ class Output:
     """Shard directory to write; default: one named after the source, below shards/."""
     codec: Literal["flac", "wav"] = "flac"
     """Coding of the shards' 16-bit audio."""
+    shard_mb: float = 128.0
+    """Size of a shard before FLAC, which makes about 100 MB of 128, in units of 10^6 bytes."""
     workers: int | None = None
     """Parallel workers, 1 or more; default: one for each core."""
     max_fail: float | None = None
@@ -71,9 +73,10 @@ def run(recipe: Recipe, output: Output) -> int:
 
     workers = output.workers or os.cpu_count() or 1
     max_fail = recipe.MAX_FAIL if output.max_fail is None else output.max_fail
-    if workers < 1 or not 0 <= max_fail <= 1:
+    if workers < 1 or not 0 <= max_fail <= 1 or output.shard_mb <= 0:
         raise ValueError(
-            f"expected --workers of 1 or more and --max-fail from 0 to 1, got {workers}, {max_fail}"
+            "expected --workers of 1 or more, --max-fail from 0 to 1 and --shard-mb above 0, got "
+            f"{workers}, {max_fail} and {output.shard_mb}"
         )
     plan = recipe.plan(CACHE.expanduser())
     for note in plan.notes:
@@ -81,7 +84,7 @@ def run(recipe: Recipe, output: Output) -> int:
     out = Path(output.out or f"shards/{recipe.directory}")
     job.prepare(out)
     write_record(out, "ingest", recipe)
-    outcome = job.build(recipe, plan, out, output.codec, workers)
+    outcome = job.build(recipe, plan, out, output.codec, workers, output.shard_mb)
     _print_outcome(out, outcome)
     n_ok = len(outcome.rows) - len(outcome.failures)
     if n_ok == 0 or len(outcome.failures) > max_fail * len(outcome.rows):

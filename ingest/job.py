@@ -23,8 +23,6 @@ from shards.files import file_sha256
 from shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
 from shards.write import ShardWriter, finish
 
-SHARD_PCM_BYTES = 128 * 2**20
-"""Samples a shard, as 16-bit PCM: FLAC makes about 100 MB of them."""
 NOMINAL_CLIP_S = 10.0
 """Length of a clip for which the plan knows none."""
 TOOLS = ("slvr", "soundfile", "soxr", "av", "numpy", "scipy", "yt-dlp")
@@ -43,7 +41,7 @@ class Outcome:
         return [row for row in self.rows if row["status"] != OK]
 
 
-def deal(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+def deal(clips: Iterable[Clip], shard_mb: float) -> dict[str, list[Clip]]:
     """Shard name -> its clips in the order of their keys; depends on the plan alone.
 
     The clips of a split are taken in the order of their keys' SHA-256, so that each shard is a
@@ -54,7 +52,7 @@ def deal(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
     for clip in sorted(clips, key=lambda clip: hashlib.sha256(clip.key.encode()).digest()):
         expected = clip.n_samples or round(_segment_s(clip) * SAMPLE_RATE_HZ)
         number, n_bytes = filled.get(clip.split, (0, 0))
-        if n_bytes and n_bytes + 2 * expected > SHARD_PCM_BYTES:
+        if n_bytes and n_bytes + 2 * expected > shard_mb * 1e6:
             number, n_bytes = number + 1, 0
         filled[clip.split] = (number, n_bytes + 2 * expected)
         shards.setdefault(f"{clip.split}-{number:06d}", []).append(clip)
@@ -67,10 +65,10 @@ def _segment_s(clip: Clip) -> float:
     return clip.source.end_s - (clip.source.start_s or 0.0)
 
 
-def plan_sha256(recipe: Recipe, plan: Plan, codec: str) -> str:
+def plan_sha256(recipe: Recipe, plan: Plan, codec: str, shard_mb: float) -> str:
     """Identity of what is asked for: the same command goes on, another one is refused."""
     rows = [json.dumps(clip_row(clip), sort_keys=True) for clip in plan.clips]
-    head = json.dumps([recipe.NAME, recipe.VERSION, plan.options, codec], sort_keys=True)
+    head = json.dumps([recipe.NAME, recipe.VERSION, plan.options, codec, shard_mb], sort_keys=True)
     return hashlib.sha256("\n".join([head, *sorted(rows)]).encode()).hexdigest()
 
 
@@ -93,7 +91,9 @@ def prepare(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def build(recipe: Recipe, plan: Plan, out: Path, codec: str, workers: int) -> Outcome:
+def build(
+    recipe: Recipe, plan: Plan, out: Path, codec: str, workers: int, shard_mb: float
+) -> Outcome:
     """Makes every shard that is not finished yet, then the table and the manifest.
 
     A process killed at any point loses at most the clips of the shard in work (a remote recipe:
@@ -106,8 +106,8 @@ def build(recipe: Recipe, plan: Plan, out: Path, codec: str, workers: int) -> Ou
     repeated = [key for key, n in Counter(clip.key for clip in plan.clips).items() if n > 1]
     if repeated:
         raise ValueError(f"{len(repeated)} clips have the key of another one: {repeated[0]}, ...")
-    dealt = deal(plan.clips)
-    with Ledger(out, plan_sha256(recipe, plan, codec)) as ledger:
+    dealt = deal(plan.clips, shard_mb)
+    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb)) as ledger:
         for leftover in out.glob(".*.partial"):
             leftover.unlink()
         finished = {

@@ -12,15 +12,15 @@ from eval.config import EvaluateConfig
 from eval.tasks import Tasks, sample_tasks
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "fewshot_features.npz"
-SGD: dict = dict(
-    loss="log_loss",
-    alpha=0,
-    learning_rate="adaptive",
-    eta0=0.1,
-    max_iter=20,
-    tol=1e-4,
-    n_iter_no_change=2,
-)
+SGD: dict = {
+    "loss": "log_loss",
+    "alpha": 0,
+    "learning_rate": "adaptive",
+    "eta0": 0.1,
+    "max_iter": 20,
+    "tol": 1e-4,
+    "n_iter_no_change": 2,
+}
 # Its 20 epochs are not meant to converge.
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of iteration")
 needs_fixture = pytest.mark.skipif(

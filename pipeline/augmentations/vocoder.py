@@ -90,7 +90,7 @@ def phase_vocoder(spectra: Tensor, position: Tensor) -> Tensor:
     magnitude = (spectra.real.square() + spectra.imag.square()).sqrt_()
     advance = spectra * magnitude.reciprocal()
     # advance[:, 0] is the initial phase U_0, advance[:, l] = U_l U*_{l-1} what follows it.
-    advance[:, 1:] *= advance[:, :-1].conj().clone()
+    advance[:, 1:] *= advance[:, :-1].conj_physical()
     # Rows are copied as pairs of floats: index_select is several times slower on complex numbers.
     pairs = _frames(torch.view_as_real(advance).flatten(2), before)
     phase = torch.view_as_complex(pairs.view(*before.shape, -1, 2)).cumprod(1)
@@ -129,4 +129,5 @@ def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:
         wanted: (n, 1) mean square of the part of the source that is heard.
         present: (n, 1) mean square of what became of it.
     """
-    return y * torch.sqrt(wanted / present.clamp(min=TINY)).clamp(0.5, 2)
+    gain = torch.sqrt(wanted / present.clamp(min=TINY)).clamp(0.5, 2)
+    return torch.where(wanted > 0, y * gain, 0)

@@ -1,0 +1,199 @@
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import command, noise, run
+
+from ingest.job import deal
+from ingest.ledger import Ledger
+from ingest.spool import Spool
+from shards.audio import with_audio
+from shards.clip import Clip, Source
+from shards.read import ShardDirectory
+
+
+def write_sounds(root: Path, n_clips: int, seconds: float = 0.5) -> Path:
+    for i in range(n_clips):
+        path = root / f"class_{i % 3}" / f"sound {i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, noise(round(seconds * 22_050), i), 22_050)
+    return root
+
+
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    """What must not depend on how the directory came to be."""
+    return {
+        path.name: path.read_bytes()
+        for path in directory.iterdir()
+        if path.suffix in (".tar", ".idx", ".parquet") or path.name == "dataset.json"
+    }
+
+
+def clips(n: int, seconds: float) -> list[Clip]:
+    samples = round(seconds * 16_000)
+    return [Clip(f"c{i}", "train", Source(f"{i}"), n_samples=samples) for i in range(n)]
+
+
+def test_dealing_depends_on_the_plan_alone() -> None:
+    planned = clips(100, 10.0)
+    dealt = deal(planned, shard_mb=3.3)
+    assert dealt == deal(reversed(planned), shard_mb=3.3)
+    assert [len(shard) for shard in dealt.values()] == [10] * 10
+    assert list(dealt) == [f"train-{i:06d}" for i in range(10)]
+    assert sorted(c.key for shard in dealt.values() for c in shard) == sorted(
+        c.key for c in planned
+    )
+    for shard in dealt.values():
+        assert [c.key for c in shard] == sorted(c.key for c in shard)
+
+
+def test_a_clip_larger_than_a_shard_gets_its_own() -> None:
+    assert [len(shard) for shard in deal(clips(3, 100.0), shard_mb=1).values()] == [1, 1, 1]
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 30)
+    made = []
+    for workers in ("1", "3"):
+        out = tmp_path / workers / "data"
+        done = run(
+            "ingest",
+            "folder",
+            str(sounds),
+            "--out",
+            str(out),
+            "--workers",
+            workers,
+            "--shard-mb",
+            "0.1",
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        made.append(bytes_of(out))
+    assert len(made[0]) > 6 and made[0] == made[1]
+
+
+def wait_for(found: "Iterable[object] | object", seconds: float = 60.0) -> None:
+    end_s = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end_s, "waited too long"
+        time.sleep(0.002)
+
+
+def is_over(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_in_the_middle_the_same_command_completes_to_the_same_bytes(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 240)
+    whole, broken = tmp_path / "whole" / "data", tmp_path / "broken" / "data"
+    options = ("--workers", "2", "--shard-mb", "0.1")
+    assert (
+        run("ingest", "folder", str(sounds), "--out", str(whole), *options, cwd=tmp_path).returncode
+        == 0
+    )
+
+    line = command("ingest", "folder", str(sounds), "--out", str(broken), *options)
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: len(list(broken.glob("*.tar"))) >= 5)
+    os.kill(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert not (broken / "dataset.json").exists()
+    finished = {path: path.stat().st_mtime_ns for path in broken.glob("*.tar")}
+    assert 5 <= len(finished) < len(list(whole.glob("*.tar")))
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "run the same command to go on" in stderr and "Traceback" not in stderr
+    wait_for(lambda: is_over(process.pid))  # no worker outlives the parent
+
+    done = run("ingest", "folder", str(sounds), "--out", str(broken), *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert bytes_of(broken) == bytes_of(whole)
+    kept = [path for path, mtime in finished.items() if path.stat().st_mtime_ns == mtime]
+    assert len(kept) >= len(finished) - 1  # the last one may have had no ledger entry yet
+    assert not list(broken.glob(".*"))
+
+
+def test_the_same_command_mends_damage_and_leaves_the_rest(tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 20)
+    out = tmp_path / "data"
+    line = ("folder", str(sounds), "--out", str(out), "--shard-mb", "0.1")
+    assert run("ingest", *line, cwd=tmp_path).returncode == 0
+    good = bytes_of(out)
+    tar = out / "train-000001.tar"
+    content = bytearray(tar.read_bytes())
+    content[2000] ^= 1
+    tar.write_bytes(content)
+    (out / "train-000000.idx").unlink()
+    assert run("ingest", "verify", str(out), cwd=tmp_path).returncode == 1
+    assert run("ingest", *line, cwd=tmp_path).returncode == 0
+    assert bytes_of(out) == good
+    before = {path: path.stat().st_mtime_ns for path in out.glob("train*")}
+    again = run("ingest", *line, cwd=tmp_path)
+    assert again.returncode == 0 and "20 of 20 clips" in again.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("train*")}
+
+
+def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    """A limit on file sizes fails writes as a full disk does."""
+    sounds = write_sounds(tmp_path / "sounds", 10, seconds=5.0)
+    out = tmp_path / "data"
+    line = ("folder", str(sounds), "--out", str(out), "--workers", "1")
+
+    def limit_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+
+    full = run("ingest", *line, cwd=tmp_path, preexec_fn=limit_files)
+    assert full.returncode == 1, full.stderr
+    assert "finished work is kept" in full.stderr and "Traceback" not in full.stderr
+    assert not (out / "dataset.json").exists()
+    assert run("ingest", *line, cwd=tmp_path).returncode == 0
+    assert len(ShardDirectory.open(out).dataset("train")) == 10
+
+
+def test_foreign_and_busy_directories_are_refused(tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 3)
+    other = write_sounds(tmp_path / "other", 4)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    (tmp_path / "file").write_text("")
+
+    def stderr(folder: Path, out: str) -> str:
+        done = run("ingest", "folder", str(folder), "--out", out, cwd=tmp_path)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "was not made by this command (holds chapter.tex)" in stderr(sounds, "thesis")
+    assert "is a file" in stderr(sounds, "file")
+    assert run("ingest", "folder", str(sounds), "--out", "data", cwd=tmp_path).returncode == 0
+    assert "begun with other sources or options" in stderr(other, "data")
+    assert len(ShardDirectory.open(tmp_path / "data").dataset("train")) == 3
+    (tmp_path / "busy").mkdir()
+    with Ledger(tmp_path / "busy", "x"):
+        assert f"another ingest (process {os.getpid()}) writes there" in stderr(sounds, "busy")
+
+
+def test_the_spool_gives_back_what_is_settled(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    planned = Clip("a", "train", Source("u", 1.0, 2.5), labels=("x", "y"), licence="CC0-1.0")
+    made = with_audio(planned, np.arange(-50, 50, dtype=np.int16), "flac")
+    gone = Clip("b", "train", Source("v")).failed("gone", "removed", "text\nof two lines")
+    for clip in (made, gone, Clip("c", "train", Source("w")).failed("blocked", "bot_check")):
+        spool.put(clip)
+    assert (spool.get("a"), spool.get("b"), spool.get("c")) == (made, gone, None)
+    spool.drop(["a", "b"])
+    assert not (tmp_path / "spool").exists()

@@ -1,0 +1,252 @@
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise, run
+from loopback import Route, serve, tone_hz, tones
+
+from ingest.recipe import Plan
+from ingest.recipes import RECIPES
+from ingest.recipes.demo import Demo
+from ingest.recipes.folder import Folder
+from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
+from shards.audio import decode
+from shards.clip import OK, SAMPLE_RATE_HZ
+from shards.read import ShardDirectory
+
+LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
+
+
+def planned(name: str, tmp_path: Path) -> Plan:
+    """A small plan of a recipe, without network."""
+    if name == "demo":
+        return Demo(n_train=3, n_per_class=1).plan(tmp_path)
+    if name == "folder":
+        (tmp_path / "in" / "dog").mkdir(parents=True)
+        soundfile.write(tmp_path / "in" / "dog" / "a.wav", noise(900, 0), 16_000)
+        return Folder(str(tmp_path / "in")).plan(tmp_path)
+    assert name == "audioset"
+    (tmp_path / "labels.csv").write_text(LABELS)
+    (tmp_path / "segments.csv").write_text('# x\n--PJHxphWEs, 30.000, 40.000, "/m/09x0r"\n')
+    return RECIPES[name](
+        segments=str(tmp_path / "segments.csv"), label_names=str(tmp_path / "labels.csv")
+    ).plan(tmp_path)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
+    assert name == recipe.NAME and recipe.VERSION and recipe.LICENCE
+    assert isinstance(recipe.REMOTE, bool) and 0 <= recipe.MAX_FAIL <= 1
+    assert dataclasses.is_dataclass(recipe) and recipe.__dataclass_params__.frozen
+    plan = planned(name, tmp_path)
+    assert plan.clips and len({clip.key for clip in plan.clips}) == len(plan.clips)
+    assert all(clip.status == "planned" and clip.audio is None for clip in plan.clips)
+    assert {label for clip in plan.clips for label in clip.labels} <= set(plan.labels)
+    assert all(clip.n_samples > 0 for clip in plan.clips)
+    json.dumps([plan.options, dict(plan.labels), dict(plan.extra)])
+
+
+def test_demo_classes_of_the_evaluation_split_never_occur_in_training() -> None:
+    plan = Demo(n_train=200, n_per_class=4).plan(Path())
+    train = [clip for clip in plan.clips if clip.split == "train"]
+    evaluation = [clip for clip in plan.clips if clip.split == "eval"]
+    assert len(TRAINING_CLASSES) + len(EVALUATION_CLASSES) >= 40
+    heard = {clip.source.uri.removeprefix("synthesis:").split("?")[0] for clip in train}
+    assert heard == set(TRAINING_CLASSES)
+    assert not heard & {label for clip in evaluation for label in clip.labels}
+    assert all(clip.labels == () for clip in train)
+    assert Counter(clip.labels[0] for clip in evaluation) == dict.fromkeys(EVALUATION_CLASSES, 4)
+    lengths_s = np.array([clip.n_samples for clip in evaluation]) / SAMPLE_RATE_HZ
+    assert np.mean(lengths_s == 5.0) == 0.5 and len(np.unique(lengths_s)) > len(evaluation) / 3
+    assert all(1 <= clip.n_samples / SAMPLE_RATE_HZ <= 10 for clip in plan.clips)
+
+
+def test_demo_clips_have_the_planned_length_and_repeat() -> None:
+    recipe = Demo(n_train=4, n_per_class=1)
+    for clip in recipe.plan(Path()).clips[:8]:
+        made, again = recipe.make(clip, "flac"), recipe.make(clip, "flac")
+        assert made.status == OK and made.n_samples == clip.n_samples == len(decode(made.audio))
+        assert made.audio == again.audio
+
+
+def test_folder_keeps_every_file_as_a_row(tmp_path: Path) -> None:
+    root = tmp_path / "sounds"
+    for name in ("dog", "Glas zerbricht, laut"):
+        (root / name / "deep").mkdir(parents=True)
+        soundfile.write(root / name / "a.wav", noise(8000, 1), 8000)
+        soundfile.write(root / name / "a.flac", noise(8000, 2), 16_000)
+        soundfile.write(root / name / "deep" / "ü b.ogg", noise(8000, 3) / 32768, 16_000)
+    (root / "dog" / "broken.mp3").write_bytes(b"\xff" * 900)
+    (root / "dog" / "notes.txt").write_text("not audio")
+    (root / "dog" / ".hidden.wav").touch()
+    soundfile.write(root / "dog" / "quiet.wav", np.zeros(800), 16_000)
+    done = run("ingest", "folder", str(root), "--out", "s", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "6 of 8 clips" in done.stdout and "1 other files are ignored" in done.stdout
+    assert "1 silent: all_zero, e.g. dog/quiet.wav" in done.stdout
+    assert "more failures than --max-fail 0.01" in done.stdout
+    directory = ShardDirectory.open(tmp_path / "s")
+    assert list(directory.manifest.labels) == ["Glas zerbricht, laut", "dog"]
+    rows = directory.rows().set_index("source_uri")
+    assert rows.loc["dog/broken.mp3", "status"] == "corrupt"
+    assert rows.loc["Glas zerbricht, laut/deep/ü b.ogg", "labels"] == ["Glas zerbricht, laut"]
+    assert rows.loc["dog/a.wav", "n_samples"] == 16_000
+    assert run("ingest", "verify", "s", cwd=tmp_path).returncode == 0
+    lenient = run(
+        "ingest",
+        "folder",
+        str(root),
+        "--out",
+        "t",
+        "--max-fail",
+        "0.3",
+        "--unlabelled",
+        cwd=tmp_path,
+    )
+    assert lenient.returncode == 0
+    assert ShardDirectory.open(tmp_path / "t").manifest.labels == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, "no such folder"),
+        ([], "no audio file among 0 files; expected .aac"),
+        (["readme.txt"], "no audio file among 1 files"),
+        (["loose.wav", "dog/a.wav"], "1 audio files, for example loose.wav, lie in no sub-folder"),
+    ],
+)
+def test_folders_that_cannot_be_read_say_why(
+    tmp_path: Path, files: list[str] | None, message: str
+) -> None:
+    root = tmp_path / "sounds"
+    for name in files or []:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / name, noise(800, 0), 16_000) if name.endswith("wav") else (
+            root / name
+        ).touch()
+    if files == []:
+        root.mkdir()
+    done = run("ingest", "folder", str(root), cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def strongest_hz(pcm: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)), 1 << 17))
+    return float(np.argmax(spectrum) * SAMPLE_RATE_HZ / (1 << 17))
+
+
+def test_audioset_is_fetched_cut_and_kept_with_its_failures(tmp_path: Path) -> None:
+    """The real yt-dlp against a loopback server that serves m4a and webm, and misbehaves."""
+    ids = ("-m4aAAAAAAA", "webmAAAAAAA", "goneAAAAAAA", "shortAAAAAA", "flakyAAAAAA")
+    segments = [f'{i}, 3.000, 8.000, "/m/09x0r,/t/dd00088"\n' for i in ids]
+    segments[3] = segments[3].replace("8.000", "13.000").replace("3.000", "9.000", 1)
+    (tmp_path / "segments.csv").write_text("# made here\n" + "".join(segments))
+    (tmp_path / "labels.csv").write_text(LABELS)
+    m4a, webm = tones("m4a"), tones("webm")
+    routes = {
+        "/-m4aAAAAAAA": Route(m4a),
+        "/webmAAAAAAA": Route(webm, content_type="audio/webm"),
+        "/goneAAAAAAA": Route(fault="status", status=404),
+        "/shortAAAAAA": Route(m4a),
+        "/flakyAAAAAA": Route(m4a, fault="status", status=503, times=1),
+    }
+    with serve(routes) as server:
+        line = (
+            *("audioset", "--segments", "segments.csv", "--label-names", "labels.csv"),
+            *("--source-url", server.url("/{id}"), "--rate", "unlimited", "--out", "s"),
+            *("--max-fail", "0.5"),
+        )
+        done = run("ingest", *line, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "5 clips, at no set rate" in done.stdout and "3 of 5 clips" in done.stdout
+        asked = server.requests.copy()
+        assert run("ingest", *line, cwd=tmp_path).returncode == 0
+        assert server.requests == asked  # nothing is fetched twice
+    directory = ShardDirectory.open(tmp_path / "s")
+    assert directory.manifest.labels == {"/m/09x0r": "Speech", "/t/dd00088": "Gush, spurt"}
+    rows = directory.rows().set_index("key")
+    assert rows["status"].to_dict() == {
+        "Y-m4aAAAAAAA": "ok",
+        "YwebmAAAAAAA": "ok",
+        "YgoneAAAAAAA": "gone",
+        "YshortAAAAAA": "too_short",
+        "YflakyAAAAAA": "ok",
+    }
+    assert rows.loc["Y-m4aAAAAAAA", "labels"] == ["/m/09x0r", "/t/dd00088"]
+    dataset, keys = directory.dataset("train"), directory.clips("train")["key"]
+    for i, _ in enumerate(keys):
+        pcm = dataset[i]
+        assert len(pcm) == 5 * SAMPLE_RATE_HZ
+        for second in range(5):
+            middle = pcm[second * SAMPLE_RATE_HZ + 3000 : (second + 1) * SAMPLE_RATE_HZ - 3000]
+            assert abs(strongest_hz(middle) - tone_hz(3 + second)) < 3
+
+
+def test_audioset_stops_when_it_is_blocked_and_goes_on_later(tmp_path: Path) -> None:
+    (tmp_path / "segments.csv").write_text(
+        "".join(f'clip{i}AAAAAA, 0.000, 2.000, "/m/09x0r"\n' for i in range(6))
+    )
+    (tmp_path / "labels.csv").write_text(LABELS)
+    m4a = tones("m4a")
+    routes = {f"/clip{i}AAAAAA": Route(m4a) for i in range(6)}
+    blocked = routes | {"/clip4AAAAAA": Route(fault="status", status=429, retry_after="60")}
+    with serve(blocked) as server:
+        line = (
+            *("audioset", "--segments", "segments.csv", "--label-names", "labels.csv"),
+            *("--source-url", server.url("/{id}"), "--rate", "unlimited", "--workers", "1"),
+            *("--out", "s"),
+        )
+        stopped = run("ingest", *line, cwd=tmp_path)
+        assert stopped.returncode == 1 and "refuses us for now" in stopped.stderr
+        assert not (tmp_path / "s" / "dataset.json").exists()
+        server.routes.update(routes)
+        fetched = Counter({path: n for path, n in server.requests.items() if "clip4" not in path})
+        assert run("ingest", *line, cwd=tmp_path).returncode == 0
+        assert len(ShardDirectory.open(tmp_path / "s").dataset("train")) == 6
+        for path, n in fetched.items():
+            assert server.requests[path] == n  # nothing is fetched twice
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ("a,b\n1,2\n", "got 2 columns, expected 4"),
+        ('AAAAAAAAAAA, 1, 2, "/m/nope"\n', "label /m/nope is not in the list of classes"),
+        (None, "segments.csv"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path: Path, segments: str | None, message: str) -> None:
+    (tmp_path / "labels.csv").write_text(LABELS)
+    if segments is not None:
+        (tmp_path / "segments.csv").write_text(segments)
+    done = run(
+        "ingest",
+        "audioset",
+        "--segments",
+        "segments.csv",
+        "--label-names",
+        "labels.csv",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_credentials_reach_no_file_and_no_message(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(LABELS)
+    (tmp_path / "segments.csv").write_text('AAAAAAAAAAA, 0, 2, "/m/09x0r"\n')
+    done = run(
+        *("ingest", "audioset", "--segments", "segments.csv", "--label-names", "labels.csv"),
+        *("--proxy", "http://user:hunter2@127.0.0.1:9", "--rate", "unlimited", "--retries", "0"),
+        *("--source-url", "http://me:hunter2@127.0.0.1:9/{id}?token=hunter2", "--out", "s"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "hunter2" not in done.stdout + done.stderr
+    for path in (tmp_path / "s").rglob("*"):
+        assert path.is_dir() or b"hunter2" not in path.read_bytes(), path

@@ -1,0 +1,128 @@
+"""The front end against the original's numbers and against a slow float64 computation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.frontend import FrontEnd
+
+FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
+SILENCE_DB = -156.5356
+
+
+@pytest.fixture(scope="module")
+def front_end():
+    return FrontEnd()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def htk_triangles(n_bins, n_mels, nyquist_hz):
+    """The mel bank from its definition: triangles between equally spaced mels."""
+    mel = np.linspace(0, 2595 * np.log10(1 + nyquist_hz / 700), n_mels + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    bins = np.linspace(0, nyquist_hz, n_bins)[:, None]
+    low, mid, high = edges[:-2], edges[1:-1], edges[2:]
+    return np.maximum(0, np.minimum((bins - low) / (mid - low), (high - bins) / (high - mid)))
+
+
+def slow_reference(wave):
+    """(T,) float64 -> (3, 128, L), frame by frame."""
+    padded = np.pad(wave, 512, mode="reflect")
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+    bank = htk_triangles(513, 128, 8000)
+    columns = []
+    for start in range(0, len(wave) + 1, 512):
+        frame = padded[start : start + 1024]
+        power = np.abs(np.fft.rfft(frame * hann)) ** 2 @ bank
+        z = np.fft.rfft(frame) @ bank
+        eps = np.finfo(np.float64).eps
+        columns.append((10 * np.log10(power + eps), 10 * np.log10(abs(z) + eps), np.angle(z)))
+    return np.moveaxis(np.array(columns), 0, -1)
+
+
+def wrapped(radians):
+    return (radians + torch.pi).remainder(2 * torch.pi) - torch.pi
+
+
+def assert_same_image(ours, reference, tolerance):
+    """Equal within ``tolerance`` x the standard deviation of each channel, phase modulo 2 pi.
+
+    Values that rounding decides are left out, and must be small on both sides: mel power under
+    70 dB below the loudest band of its frame (the float32 FFT's own noise), and sums of spectra
+    that cancel to under a thousandth (30 "dB" in channel 1) of the largest.
+    """
+    std = reference.std((0, 2, 3))
+    floors = reference[:, :2].amax(2, keepdim=True) - torch.tensor([70.0, 30.0])[:, None, None]
+    clear = reference[:, :2] > floors
+    assert (ours[:, :2][~clear] <= floors.expand_as(clear)[~clear] + 0.1).all()
+    assert clear.float().mean() > 0.95
+    for channel in (0, 1):
+        error = (ours - reference)[:, channel][clear[:, channel]].abs().max()
+        assert error < tolerance * std[channel], (channel, error)
+    error = wrapped(ours[:, 2] - reference[:, 2])[clear[:, 1]].abs().max()
+    assert error < 20 * tolerance * std[2], error
+
+
+def test_equals_the_original(front_end):
+    path = FIXTURES / "frontend.npz"
+    if not path.exists():
+        pytest.skip("the original's numbers (shared/fixtures/frontend.npz) are not beside us")
+    stored = np.load(path)
+    image = front_end(torch.from_numpy(stored["waveform"][:, 0]))
+    assert_same_image(image, torch.from_numpy(stored["log_mel_plus_stft"]), 2e-5)
+    assert torch.allclose(front_end.mel_bank, torch.from_numpy(stored["mel_fb"]), atol=1e-6)
+
+
+def test_equals_the_definition_in_float64(front_end):
+    t = np.arange(8000) / 16000
+    wave = 0.3 * np.sin(2 * np.pi * 440 * t) + noise(8000).double().numpy()
+    reference = torch.from_numpy(slow_reference(wave))[None].float()
+    assert_same_image(front_end(torch.from_numpy(wave).float()[None]), reference, 2e-5)
+
+
+@pytest.mark.parametrize(("seconds", "n_frames"), [(5, 157), (10, 313)])
+def test_frame_counts(front_end, seconds, n_frames):
+    image = front_end(torch.zeros(1, seconds * 16000))
+    assert image.shape == (1, 3, 128, n_frames)
+
+
+def test_silence(front_end):
+    image = front_end(torch.zeros(2, 16000))
+    assert torch.allclose(image[:, :2], torch.tensor(SILENCE_DB))
+    assert (image[:, 2] == 0).all()
+
+
+def test_a_row_is_a_batch_of_one(front_end):
+    waves = noise(3, 16000)
+    assert torch.allclose(front_end(waves)[1:2, :2], front_end(waves[1:2])[:, :2], atol=1e-3)
+
+
+def test_stays_float32_under_autocast(front_end):
+    waves = noise(2, 16000)
+    with torch.autocast("cpu", torch.bfloat16):
+        image = front_end(waves)
+    assert image.dtype == torch.float32
+    assert torch.equal(image, front_end(waves))
+    assert front_end(waves.bfloat16()).dtype == torch.float32
+
+
+def test_adds_nothing_to_a_checkpoint(front_end):
+    assert not front_end.state_dict()
+
+
+def test_a_clip_too_short_to_reflect_is_refused(front_end):
+    assert front_end(noise(1, 513)).shape[-1] == 2
+    with pytest.raises(ValueError, match="512 samples; expected more than 512"):
+        front_end(noise(1, 512))
+
+
+@pytest.mark.slow
+def test_compiles(front_end):
+    waves = noise(2, 16000)
+    compiled = torch.compile(front_end, fullgraph=True)(waves)
+    assert torch.allclose(compiled[:, :2], front_end(waves)[:, :2], atol=1e-3)

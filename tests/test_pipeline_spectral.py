@@ -1,0 +1,200 @@
+"""Pitch shift and time stretch judged by tones, noise and clicks.
+
+The original's vocoder uses a rectangular window, and its level falls with the ratio, so its
+samples are no reference; what it is meant to do is measured here instead.
+"""
+
+import pytest
+import torch
+
+from pipeline.augmentations import PitchShift, TimeStretch
+from pipeline.augmentations.resampling import fast_fft_length, resample
+from pipeline.augmentations.vocoder import istft, phase_vocoder, stft
+from pipeline.torchaudio_import import functional as taf
+
+RATE_HZ = 16_000
+SEMITONES = torch.tensor([-15, -12, -7.73, -3.86, -0.41, 0, 0.41, 4.27, 8.14, 12, 15])
+RATES = torch.tensor([0.5, 0.63, 0.77, 0.99, 1.0, 1.01, 1.31, 1.5])
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def tone(frequency_hz, n_samples):
+    """(n, T) sines, one for each (n,) frequency."""
+    t = torch.arange(n_samples, dtype=torch.float64) / RATE_HZ
+    return torch.sin(2 * torch.pi * frequency_hz.double()[:, None] * t).float()
+
+
+def peak_hz(x):
+    """(n,) frequencies of the highest spectral peak, by interpolation between bins."""
+    spectrum = torch.fft.rfft(x.double() * torch.hann_window(x.shape[-1])).abs().log()
+    top = spectrum.argmax(-1, keepdim=True)
+    before, at, after = (spectrum.gather(-1, top + i) for i in (-1, 0, 1))
+    offset = 0.5 * (before - after) / (before - 2 * at + after)
+    return ((top + offset) * RATE_HZ / x.shape[-1])[:, 0]
+
+
+def cents(frequency_hz, reference_hz):
+    return 1200 * torch.log2(frequency_hz / reference_hz)
+
+
+def level_db(x):
+    return 10 * torch.log10(x.square().mean(-1))
+
+
+def band_limited_noise(n_samples, highest_hz):
+    """(n, T) rows of white noise below each (n,) frequency."""
+    spectrum = torch.fft.rfft(noise(1, n_samples))
+    frequency = torch.fft.rfftfreq(n_samples, 1 / RATE_HZ)
+    return torch.fft.irfft(spectrum * (frequency < highest_hz[:, None]), n=n_samples)
+
+
+# The vocoder
+
+
+@pytest.mark.parametrize(("frame", "hop"), [(1024, 256), (2048, 512)])
+@pytest.mark.parametrize("n_samples", [1, 1600, 16001])
+def test_istft_inverts_stft(frame, hop, n_samples):
+    x = noise(2, n_samples)
+    y = istft(stft(x, frame, hop), frame, hop)[:, frame // 2 : frame // 2 + n_samples]
+    assert torch.allclose(x, y, atol=1e-6)
+
+
+def test_batched_vocoder_equals_torchaudio_clip_by_clip():
+    hop, n_fft = 512, 2048
+    spectra = stft(noise(len(RATES), 3 * RATE_HZ), n_fft, hop)
+    n_frames = spectra.shape[1]
+    ours = phase_vocoder(spectra, torch.arange(2 * n_frames) * RATES.double()[:, None])
+    expected_advance = torch.linspace(0, torch.pi * hop, n_fft // 2 + 1, dtype=torch.float64)
+    for row, rate in enumerate(RATES.tolist()):
+        double = spectra[row].mT.to(torch.complex128)
+        theirs = taf.phase_vocoder(double, rate, expected_advance[:, None]).mT
+        n = int((n_frames - 1) / rate)  # beyond, theirs fades into silence and ours holds
+        error = (ours[row, :n] - theirs[:n]).abs().max() / theirs.abs().max()
+        assert error < 1e-4, (rate, error)
+
+
+# Resampling
+
+
+def test_resampled_tones_and_the_removal_of_aliases():
+    ratio = torch.tensor([1.0, 1.003, 1.3, 2.0, 2.378], dtype=torch.float64)
+    for frequency_hz in (200.0, 3300.0, 7000.0):
+        x = tone(torch.full((5,), frequency_hz), RATE_HZ)
+        y = resample(x, ratio)[:, 200:6000]
+        kept = frequency_hz * ratio < 0.97 * RATE_HZ / 2
+        removed = frequency_hz * ratio > RATE_HZ / 2
+        ideal = tone((frequency_hz * ratio).float(), RATE_HZ)[:, 200:6000]
+        assert (y - ideal)[kept].abs().max() < 0.03
+        assert not removed.any() or y[removed].abs().max() < 0.03
+
+
+def test_resampling_by_one_is_the_identity_and_the_rest_is_silence():
+    x = noise(2, 5001)
+    y = resample(x, torch.tensor([1.0, 2.0], dtype=torch.float64))
+    assert torch.allclose(x[0], y[0], atol=1e-6)
+    assert (y[1, 2501:] == 0).all() and (y[1, :2500] != 0).any()
+
+
+def test_fast_fft_lengths_are_even_smooth_and_long_enough():
+    for n in (1, 2, 7, 1600, 16001, 160_064):
+        length = fast_fft_length(n)
+        assert length >= n and length % 2 == 0
+        for prime in (2, 3, 5):
+            while length % prime == 0:
+                length //= prime
+        assert length == 1
+
+
+# Pitch shift
+
+
+@pytest.mark.parametrize("frequency_hz", [110.0, 440.0, 997.0, 3000.5])
+def test_a_tone_lands_within_five_cents_at_its_level(frequency_hz):
+    expected_hz = frequency_hz * torch.exp2(SEMITONES / 12)
+    x = tone(torch.full(SEMITONES.shape, frequency_hz), 2 * RATE_HZ)
+    y = PitchShift().apply(x, {"semitones": SEMITONES})
+    inner = slice(2000, -2000)
+    assert cents(peak_hz(y[:, inner]), expected_hz).abs().max() < 5
+    assert (level_db(y[:, inner]) - level_db(x[:, inner])).abs().max() < 1
+
+
+def test_noise_below_the_new_nyquist_frequency_keeps_its_level():
+    highest_hz = 0.96 * RATE_HZ / 2 / torch.exp2(SEMITONES / 12).clamp(min=1)
+    x = band_limited_noise(3 * RATE_HZ, highest_hz)
+    y = PitchShift().apply(x, {"semitones": SEMITONES})
+    assert (level_db(y) - level_db(x)).abs().max() < 1
+
+
+def test_a_mixture_of_tones_keeps_its_balance():
+    low, high = (tone(torch.full(SEMITONES.shape, hz), 2 * RATE_HZ) for hz in (300.0, 2000.0))
+    y = PitchShift().apply(low + 0.1 * high, {"semitones": SEMITONES})[:, 2000:-2000]
+    spectrum = torch.fft.rfft(y * torch.hann_window(y.shape[-1])).abs()
+    frequency = torch.fft.rfftfreq(y.shape[-1], 1 / RATE_HZ)
+    ratio = torch.exp2(SEMITONES / 12)[:, None]
+    near_low = (frequency - 300 * ratio).abs() < 30
+    near_high = (frequency - 2000 * ratio).abs() < 30
+    balance = (spectrum * near_high).norm(dim=-1) / (spectrum * near_low).norm(dim=-1)
+    assert (20 * balance.log10() + 20).abs().max() < 1
+
+
+def test_nothing_above_the_shifted_band():
+    """A shift down by an octave must leave the upper half of the band (nearly) empty."""
+    y = PitchShift().apply(noise(1, 2 * RATE_HZ), {"semitones": torch.tensor([-12.0])})
+    power = torch.fft.rfft(y * torch.hann_window(y.shape[-1])).abs().square()[0]
+    frequency = torch.fft.rfftfreq(y.shape[-1], 1 / RATE_HZ)
+    assert power[frequency > 4200].sum() < 1e-3 * power.sum()
+
+
+def test_a_shift_by_nothing_returns_the_clip():
+    x = noise(2, RATE_HZ)
+    y = PitchShift().apply(x, {"semitones": torch.zeros(2)})
+    assert (y - x).abs().max() < 1e-3 * x.abs().max()
+
+
+# Time stretch
+
+
+@pytest.mark.parametrize("frequency_hz", [110.0, 997.0, 6000.0])
+def test_stretching_keeps_pitch_and_level(frequency_hz):
+    x = tone(torch.full(RATES.shape, frequency_hz), 3 * RATE_HZ)
+    y = TimeStretch().apply(x, {"rate": RATES})[:, 4000:28000]  # faster ones end at 32,000
+    assert cents(peak_hz(y), torch.tensor(frequency_hz)).abs().max() < 5
+    assert (level_db(y) - level_db(x)).abs().max() < 1
+
+
+def test_stretched_noise_keeps_its_level():
+    x = noise(len(RATES), 4 * RATE_HZ)
+    y = TimeStretch().apply(x, {"rate": RATES})
+    assert (level_db(y) - level_db(x)).abs().max() < 1
+
+
+def test_events_move_apart_by_the_rate():
+    onsets_s = torch.tensor([0.5, 1.1, 1.9])
+    t = torch.arange(4 * RATE_HZ) / RATE_HZ
+    bursts = torch.exp(-(((t - onsets_s[:, None]) / 0.02) ** 2)).sum(0) * noise(1, len(t))
+    rate = RATES[:-1]
+    y = TimeStretch().apply(bursts.expand(len(rate), -1), {"rate": rate})
+    for row, r in zip(y, rate.tolist(), strict=True):
+        centres = []
+        for onset in (onsets_s / r).tolist():
+            near = ((t - onset).abs() < 0.2) * row.square()
+            centres.append((near * t).sum() / near.sum())
+        spacing = (centres[2] - centres[0]) if onsets_s[2] / r < 3.8 else (centres[1] - centres[0])
+        expected = (onsets_s[2] if onsets_s[2] / r < 3.8 else onsets_s[1]) - onsets_s[0]
+        assert abs(spacing * r / expected - 1) < 0.01, r
+
+
+def test_a_shorter_result_is_followed_by_its_own_beginning():
+    x = noise(1, RATE_HZ)
+    y = TimeStretch().apply(x, {"rate": torch.tensor([1.25])})[0]
+    length = round(RATE_HZ / 1.25)
+    assert torch.equal(y[length:], y[: RATE_HZ - length])
+
+
+def test_a_stretch_by_one_returns_the_clip():
+    x = noise(2, RATE_HZ + 1)
+    y = TimeStretch().apply(x, {"rate": torch.ones(2)})
+    assert torch.allclose(x, y, atol=1e-5)
