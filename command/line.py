@@ -22,11 +22,16 @@ def new_parser(prog: str, description: str) -> ArgumentParser:
     return parser
 
 
-def add_options(parser: ArgumentParser, config: type[Any]) -> None:
+def add_options(parser: ArgumentParser, config: type[Any], *, positional: bool = False) -> None:
     """Adds one option for each field of a dataclass: `max_fail` becomes `--max-fail`.
 
-    The help is the field's docstring. A field without default is a positional argument or, when
-    it is a tuple, a required option that takes one or more values; `bool` gives `--x/--no-x`.
+    The help is the field's docstring. A field without default is required; a tuple takes one or
+    more values; `bool` gives `--x` and `--no-x`.
+
+    Args:
+        parser: gets the options.
+        config: the dataclass.
+        positional: take required fields by position, not by `--name`.
     """
     helps = {
         parameter.arg_name: parameter.description
@@ -38,8 +43,10 @@ def add_options(parser: ArgumentParser, config: type[Any]) -> None:
         options: dict[str, Any] = {"help": helps.get(field.name), "type": types[field.name]}
         required = field.default is dataclasses.MISSING
         is_tuple = str(types[field.name]).startswith("tuple")
-        if required and not is_tuple:
+        if required and positional:
             parser.add_argument(field.name, **options)
+        elif required and not is_tuple:
+            parser.add_argument(flag, required=True, **options)
         elif types[field.name] is bool:
             yes_no = ActionYesNo(yes_prefix="", no_prefix="no-")
             parser.add_argument(flag, action=yes_no, default=field.default, help=options["help"])

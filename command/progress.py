@@ -23,7 +23,7 @@ class Track:
 
     def __init__(self, label: str, total: int, unit: str, done: int) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = self._done_before = done
+        self._done = self._done_before = self._done_shown = done
         self._start_s = self._line_s = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
@@ -52,10 +52,11 @@ class Track:
         """Ends the display."""
         if self._bar is not None:
             self._bar.stop()
-        elif self._done > self._done_before:
+        elif self._done > self._done_shown:
             self._print_line("")
 
     def _print_line(self, note: str) -> None:
+        self._done_shown = self._done
         per_s = self._per_s()
         left = f", {(self._total - self._done) / per_s:.0f} s left" if per_s else ""
         line = f"{self._label}: {self._done}/{self._total} {self._rate()}{left}  {note}"

@@ -85,7 +85,7 @@ def sgd_duals(gram: Tensor, order: Tensor, n_epochs: int) -> Tensor:
             dual.scatter_add_(-1, i, step)
             decision += step * rows[first_row + i.squeeze(-1)]
         # Two epochs in a row without 1e-4 of gain a sample divide the rate by 5; below 1e-6, stop.
-        stale_epochs = torch.where(loss > best_loss - 1e-3 * n, stale_epochs + 1, 0)
+        stale_epochs = torch.where(loss > best_loss - 1e-4 * n, stale_epochs + 1, 0)
         best_loss = torch.minimum(best_loss, loss)
         stuck = stale_epochs >= 2
         rate = torch.where(stuck, torch.where(rate > 1e-6, rate / 5, 0), rate)

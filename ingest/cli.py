@@ -47,11 +47,11 @@ def main(args: Sequence[str] | None = None) -> int:
     commands = parser.add_subcommands(required=True, dest="command")
     for name, recipe in RECIPES.items():
         sub = new_parser(f"ingest {name}", recipe.__doc__ or "")
-        add_options(sub, recipe)
+        add_options(sub, recipe, positional=True)
         add_options(sub, Output)
         commands.add_subcommand(name, sub, help=_summary(recipe))
     sub = new_parser("ingest verify", Verify.__doc__ or "")
-    add_options(sub, Verify)
+    add_options(sub, Verify, positional=True)
     commands.add_subcommand("verify", sub, help=_summary(Verify))
 
     chosen = parser.parse_args(arguments(args))

@@ -42,8 +42,8 @@ class TrainConfig:
 
     clip_s: float = 10.0
     """Length of the training clips in seconds, above 0."""
-    normalise: Literal["published", "per-clip", "none"] = "published"
-    """Waveform normalisation: the published global one, one for each clip, or none."""
+    normalise: Literal["published", "per-clip"] = "published"
+    """Waveform normalisation: the published global one, or one for each clip."""
     pitch_grid: Literal["published", "continuous"] = "published"
     """Pitch shifts: the 14 published ratios, or any within 15 semitones."""
 

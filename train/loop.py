@@ -12,16 +12,17 @@ from types import FrameType
 
 import torch
 from lightning_fabric import Fabric
-from pipeline.frontend import FrontEnd
-from pipeline.normalise import normalise
-from pipeline.views import Views
 
 from command.progress import track
 from command.record import write_record
 from model.encoder import Encoder
 from model.multitask import MultiTask
 from model.objectives import AugmentationPrediction, Objective, SimCLR, SimSiam
+from pipeline.augmentations import DEFAULT, PitchShift
+from pipeline.frontend import FrontEnd
 from pipeline.loader import batches, to_float
+from pipeline.normalise import normalise
+from pipeline.views import Views
 from shards.read import ShardDirectory
 from train.config import TrainConfig
 from train.log import Log
@@ -47,8 +48,8 @@ def train(config: TrainConfig, out: Path) -> Path:
     directory = ShardDirectory.open(config.shards)
     clips = directory.dataset(config.split)
     torch.manual_seed(config.seed)
-    views = Views(pitch_grid=config.pitch_grid)
-    model = build_model(config, n_labels=len(views.names))
+    views = Views((PitchShift(config.pitch_grid), *DEFAULT[1:]))
+    model = build_model(config, n_labels=len(views.augmentations))
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     first_step = restore(out, config, directory, model, optimiser)
     if fabric.is_global_zero:
@@ -93,7 +94,7 @@ def train(config: TrainConfig, out: Path) -> Path:
             done = step + 1
             note = ""
             if done % config.log_every == 0 or done == config.steps:
-                values = {name: float(v) for name, v in losses._asdict().items() if v is not None}
+                values = {name: float(v.detach()) for name, v in losses._asdict().items() if v is not None}
                 if not all(map(torch.isfinite, map(torch.tensor, values.values()))):
                     raise ValueError(
                         f"{out}: the loss at step {done} is not finite: {values}; the last good "

@@ -7,7 +7,7 @@ F = N/2 + 1 bins.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool1d, pad
 
 # Far below any sound (-360 dB), yet its square is a normal float32: silence gets phase 0.
 TINY = 1e-18
@@ -27,8 +27,7 @@ def stretch(x: Tensor, rate: Tensor, frame_samples: int, hop_samples: int) -> Te
     """
     source = stft(x, frame_samples, hop_samples)
     position = torch.arange(source.shape[1], device=x.device) * rate[:, None]
-    result = phase_vocoder(source, position)
-    return result * _phase_at_loudest_frame(source, result, position)
+    return phase_vocoder(source, position, realign=True)
 
 
 def stft(x: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
@@ -66,7 +65,7 @@ def _overlap_add(frames: Tensor, window: Tensor, hop_samples: int) -> Tensor:
     return wave.flatten(1)
 
 
-def phase_vocoder(spectra: Tensor, position: Tensor) -> Tensor:
+def phase_vocoder(spectra: Tensor, position: Tensor, realign: bool = False) -> Tensor:
     """(n, L, F) complex read at fractional frames -> (n, K, F) complex.
 
     ``|Y_k| = (1 - a) |X_i| + a |X_{i+1}|`` and ``Y_k / |Y_k| = U_0 prod_{j<k} U_{i_j+1} U*_{i_j}``,
@@ -78,44 +77,61 @@ def phase_vocoder(spectra: Tensor, position: Tensor) -> Tensor:
     Args:
         spectra: (n, L, F) complex64, L at least 2.
         position: (n, K) float64 in frames, from 0, not falling; beyond the last frame it holds.
+        realign: Take the source's phases over at the frames of ``_anchors``, and count from
+            there. Each bin's phase is right up to a constant only. Counted from the first frame,
+            half of it silence, the constants of neighbouring bins do not fit: tones came out up
+            to 4 dB too low, and clicks up to 80 ms from where they belong.
     """
     last = spectra.shape[1] - 1
     position = position.clamp(max=last)
     left = position.long().clamp(max=last - 1)
     between = (position - left).float()[..., None]
-    before = pad(left[:, :-1] + 1, (1, 0))
 
     spectra = spectra + TINY
     # abs() guards against an overflow that cannot happen here, at thrice the time.
     magnitude = (spectra.real.square() + spectra.imag.square()).sqrt_()
-    advance = spectra * magnitude.reciprocal()
+    unit = spectra * magnitude.reciprocal()
     # advance[:, 0] is the initial phase U_0, advance[:, l] = U_l U*_{l-1} what follows it.
-    advance[:, 1:] *= advance[:, :-1].conj_physical()
-    # Rows are copied as pairs of floats: index_select is several times slower on complex numbers.
-    pairs = _frames(torch.view_as_real(advance).flatten(2), before)
-    phase = torch.view_as_complex(pairs.view(*before.shape, -1, 2)).cumprod(1)
-    return torch.lerp(_frames(magnitude, left), _frames(magnitude, left + 1), between) * phase
+    advance = unit.clone()
+    advance[:, 1:] *= unit[:, :-1].conj_physical()
+    phase = _frames(advance, pad(left[:, :-1] + 1, (1, 0))).cumprod(1)
+    magnitude = torch.lerp(_frames(magnitude, left), _frames(magnitude, left + 1), between)
+    if realign:
+        anchor = _anchors(torch.linalg.vector_norm(magnitude, dim=-1))
+        turn = _frames(phase, anchor).conj_physical_()
+        nearest = position.round().long().gather(1, anchor)
+        phase *= turn.mul_(_frames(unit, nearest))
+    return magnitude * phase
 
 
 def _frames(x: Tensor, index: Tensor) -> Tensor:
-    """(n, L, F) at (n, K) frames of the own row -> (n, K, F)."""
-    n, n_frames, n_values = x.shape
-    first = torch.arange(n, device=x.device)[:, None] * n_frames
-    return x.reshape(-1, n_values).index_select(0, (first + index).flatten()).view(n, -1, n_values)
+    """(n, L, F) real or complex at (n, K) frames of the own row -> (n, K, F)."""
+    n, n_frames, n_bins = x.shape
+    rows = (torch.arange(n, device=x.device)[:, None] * n_frames + index).flatten()
+    # Complex rows are copied as pairs of floats: index_select is several times slower on complex.
+    flat = torch.view_as_real(x).flatten(2) if x.is_complex() else x
+    picked = flat.flatten(0, 1).index_select(0, rows)
+    if x.is_complex():
+        picked = torch.view_as_complex(picked.view(-1, n_bins, 2))
+    return picked.view(*index.shape, n_bins)
 
 
-def _phase_at_loudest_frame(source: Tensor, result: Tensor, position: Tensor) -> Tensor:
-    """(n, 1, F) unit phasors that give the result the source's phases at its loudest frame.
+def _anchors(amplitude: Tensor) -> Tensor:
+    """(n, K) for each frame, the frame whose phases it follows.
 
-    Each bin's phase is right up to a constant. Taken from the first frame, half of it silence,
-    the constants do not fit each other between bins: tones came out up to 4 dB too low.
+    That is the last onset, from two frames ahead of it, where the onset enters the window; the
+    loudest frame of all where none came yet. An onset is a local maximum at least 10 dB above
+    four frames before. Roebel (2003), "A new approach to transient processing in the phase
+    vocoder", likewise resets phases when a transient is at the middle of the window.
     """
-    energy = torch.linalg.vector_norm(torch.view_as_real(result).flatten(2), dim=-1)
-    loudest = energy.argmax(-1, keepdim=True)
-    left = position.gather(1, loudest).long().clamp(max=source.shape[1] - 1)
-    row = torch.arange(len(source), device=source.device)[:, None]
-    turn = (source[row, left] + TINY) * result[row, loudest].conj() + TINY
-    return turn / turn.abs()
+    n_frames = amplitude.shape[1]
+    frame = torch.arange(n_frames, device=amplitude.device)
+    maximum = max_pool1d(amplitude[:, None], kernel_size=5, stride=1, padding=2)[:, 0]
+    before = pad(amplitude, (4, 0))[:, :n_frames]
+    onset = (amplitude == maximum) & (amplitude > 10**0.5 * before)
+    ahead = pad(torch.where(onset, frame, -1), (0, 2), value=-1)[:, 2:]
+    latest = ahead.cummax(1).values
+    return torch.where(latest < 0, amplitude.argmax(1, keepdim=True), latest)
 
 
 def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:

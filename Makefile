@@ -1,0 +1,27 @@
+# Two commands: `make demo` and `make test`. Both make .venv first if it is not there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# one job a core; each keeps to one thread
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+.PHONY: demo test bench clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/ingest demo --out shards/demo
+	$(BIN)/train --recipe demo --shards shards/demo --out runs/demo --resume
+	$(BIN)/evaluate --checkpoint runs/demo --shards shards/demo --out results/demo
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(TEST)
+
+clean:
+	rm -rf .venv shards/demo runs/demo results/demo
