@@ -27,7 +27,7 @@ class Step(NamedTuple):
     """One link of a clip's chain: the augmentation and its parameters in each view."""
 
     name: str
-    params: list[dict[str, float]]
+    params: list[dict[str, float | list[float]]]
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class Plan:
             if index >= 0
         ]
 
-    def _params_of(self, index: int, view: int, clip: int) -> dict[str, float]:
+    def _params_of(self, index: int, view: int, clip: int) -> dict[str, float | list[float]]:
         params = self.params[self.names[index]]
-        return {key: value[view, clip].item() for key, value in params.items()}
+        return {key: value[view, clip].tolist() for key, value in params.items()}
 
     def to_json(self) -> str:
         """A text from which ``from_json`` restores the plan to the bit."""

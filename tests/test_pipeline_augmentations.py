@@ -70,6 +70,14 @@ def test_the_input_stays(augmentation):
     assert all(torch.equal(params[k], before[1][k]) for k in params)
 
 
+@each
+def test_nothing_makes_the_host_wait_for_the_device(augmentation):
+    """Tensors on the meta device have no values: reading one on the host would raise."""
+    params = {key: value.to("meta") for key, value in draw(augmentation, 2).items()}
+    y = augmentation.apply(torch.empty(2, 8000, device="meta"), params)
+    assert y.shape == (2, 8000) and y.device.type == "meta"
+
+
 def difficult_clips(n_samples):
     impulse = torch.zeros(n_samples)
     impulse[n_samples // 3] = 1

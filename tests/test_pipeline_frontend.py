@@ -49,23 +49,30 @@ def wrapped(radians):
     return (radians + torch.pi).remainder(2 * torch.pi) - torch.pi
 
 
-def assert_same_image(ours, reference, tolerance):
-    """Equal within ``tolerance`` x the standard deviation of each channel, phase modulo 2 pi.
+def assert_same_image(ours, reference):
+    """Equal within 2e-5 of each channel's standard deviation wherever rounding lets them be.
 
-    Values that rounding decides are left out, and must be small on both sides: mel power under
-    70 dB below the loudest band of its frame (the float32 FFT's own noise), and sums of spectra
-    that cancel to under a thousandth (30 "dB" in channel 1) of the largest.
+    Where spectra cancel, log magnitude and phase have no accurate digits left in any float32
+    computation, so they are compared as the complex number that they stand for. Mel power 70 dB
+    and more below the loudest band of its frame is the FFT's own noise: there both must be that
+    low. Returns the share of each channel's values that are near without these allowances.
     """
+    error = (ours - reference).abs()
+    error[:, 2] = wrapped(ours[:, 2] - reference[:, 2]).abs()
     std = reference.std((0, 2, 3))
-    floors = reference[:, :2].amax(2, keepdim=True) - torch.tensor([70.0, 30.0])[:, None, None]
-    clear = reference[:, :2] > floors
-    assert (ours[:, :2][~clear] <= floors.expand_as(clear)[~clear] + 0.1).all()
-    assert clear.float().mean() > 0.95
-    for channel in (0, 1):
-        error = (ours - reference)[:, channel][clear[:, channel]].abs().max()
-        assert error < tolerance * std[channel], (channel, error)
-    error = wrapped(ours[:, 2] - reference[:, 2])[clear[:, 1]].abs().max()
-    assert error < 20 * tolerance * std[2], error
+
+    floor = reference[:, 0].amax(1, keepdim=True) - 70
+    clear = reference[:, 0] > floor
+    assert clear.float().mean() > 0.7
+    assert error[:, 0][clear].max() < 2e-5 * std[0]
+    assert (ours[:, 0] < floor + 0.1)[~clear].all()
+
+    z_ours, z_reference = (
+        torch.polar(10 ** (image[:, 1].double() / 10), image[:, 2].double())
+        for image in (ours, reference)
+    )
+    assert (z_ours - z_reference).abs().max() < 5e-6 * z_reference.abs().max()
+    return (error < 2e-5 * std[:, None, None]).float().mean((0, 2, 3))
 
 
 def test_equals_the_original(front_end):
@@ -74,7 +81,8 @@ def test_equals_the_original(front_end):
         pytest.skip("the original's numbers (shared/fixtures/frontend.npz) are not beside us")
     stored = np.load(path)
     image = front_end(torch.from_numpy(stored["waveform"][:, 0]))
-    assert_same_image(image, torch.from_numpy(stored["log_mel_plus_stft"]), 2e-5)
+    near = assert_same_image(image, torch.from_numpy(stored["log_mel_plus_stft"]))
+    assert near[0] > 0.75 and (near[1:] > 0.99).all()
     assert torch.allclose(front_end.mel_bank, torch.from_numpy(stored["mel_fb"]), atol=1e-6)
 
 
@@ -82,7 +90,7 @@ def test_equals_the_definition_in_float64(front_end):
     t = np.arange(8000) / 16000
     wave = 0.3 * np.sin(2 * np.pi * 440 * t) + noise(8000).double().numpy()
     reference = torch.from_numpy(slow_reference(wave))[None].float()
-    assert_same_image(front_end(torch.from_numpy(wave).float()[None]), reference, 2e-5)
+    assert_same_image(front_end(torch.from_numpy(wave).float()[None]), reference)
 
 
 @pytest.mark.parametrize(("seconds", "n_frames"), [(5, 157), (10, 313)])

@@ -1,0 +1,185 @@
+"""Chains: what is drawn, what is done, and that labels, plan and output tell the same story."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from scipy import stats
+
+from pipeline.augmentations import DEFAULT, Fade, TimeMasking, TimeShift
+from pipeline.views import Plan, Views
+
+NAMES = tuple(augmentation.name for augmentation in DEFAULT)
+N_DRAWS = 20_000
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+@dataclass(frozen=True)
+class Append:
+    """Multiplies by ten and adds a digit: the output spells the chain."""
+
+    digit: int
+
+    @property
+    def name(self):
+        return f"append_{self.digit}"
+
+    def sample(self, n, generator, device):
+        return {"unused": torch.rand(n, 2, generator=generator, device=device)}
+
+    def apply(self, x, params):
+        assert params["unused"].shape == (len(x), 2)
+        return 10 * x + self.digit
+
+
+SPELLERS = [Append(digit) for digit in range(1, 5)]
+
+
+@pytest.fixture(scope="module")
+def many():
+    return Views().sample(N_DRAWS, seed=0)
+
+
+# What is drawn
+
+
+def test_the_label_columns_are_the_published_ones():
+    published = "pitch_shift fade white_noise mixed_noise time_stretch time_masking time_shift"
+    assert tuple(published.split()) == NAMES
+
+
+def test_chain_lengths_are_uniform_from_one_to_seven(many):
+    counts = (many.order >= 0).sum(1).bincount(minlength=8)
+    assert counts[0] == 0 and stats.chisquare(counts[1:].numpy()).pvalue > 1e-3
+
+
+def test_each_position_takes_each_augmentation_equally_often(many):
+    for position in many.order.T:
+        counts = position[position >= 0].bincount(minlength=7)
+        assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_all_orders_of_three_are_equally_often():
+    order = Views([Fade(), TimeMasking(), TimeShift()], min_ops=3).sample(N_DRAWS, seed=0).order
+    counts = (order * torch.tensor([9, 3, 1])).sum(1).unique(return_counts=True)[1]
+    assert len(counts) == 6 and stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_no_augmentation_comes_twice_and_chains_have_no_gaps(many):
+    chosen = many.order >= 0
+    assert (chosen.int().diff(dim=1) <= 0).all()
+    for index in range(7):
+        assert ((many.order == index).sum(1) <= 1).all()
+
+
+def test_the_views_draw_their_parameters_apart(many):
+    for params in many.params.values():
+        for value in params.values():
+            first, second = value.double()
+            assert stats.ks_2samp(first, second).pvalue > 1e-3
+            assert abs(torch.corrcoef(torch.stack((first, second)))[0, 1]) < 0.03
+
+
+def test_a_seed_decides_everything():
+    first, again, other = (Views().sample(50, seed=s) for s in ((3, 17), (3, 17), (3, 18)))
+    assert first.to_json() == again.to_json() != other.to_json()
+    assert not torch.equal(first.order, other.order)
+
+
+def test_sampling_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    Views().sample(10, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# What is done
+
+
+def test_labels_and_output_spell_the_plan():
+    views = Views(SPELLERS, min_ops=0)
+    plan = views.sample(64, seed=1)
+    out = views.apply(torch.zeros(64, 2), plan)
+    for clip in range(64):
+        digits = [SPELLERS[i].digit for i in plan.order[clip].tolist() if i >= 0]
+        spelled = int("".join(map(str, digits)) or 0)
+        assert (out[:, clip] == spelled).all()
+        assert plan.labels[clip].tolist() == [float(s.digit in digits) for s in SPELLERS]
+        assert [step.name for step in plan.describe(clip)] == [f"append_{d}" for d in digits]
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_batched_views_are_the_chains_applied_clip_by_clip(n):
+    views, waves = Views(), noise(n, 8000)
+    plan = views.sample(n, seed=2)
+    out = views.apply(waves, plan)
+    assert out.shape == (2, n, 8000) and plan.labels.shape == (n, 7)
+    for view in range(2):
+        for clip in range(n):
+            x = waves[[clip]]
+            for step in plan.order[clip][plan.order[clip] >= 0].tolist():
+                params = {k: v[view, [clip]] for k, v in plan.params[NAMES[step]].items()}
+                x = DEFAULT[step].apply(x, params)
+            assert torch.allclose(out[view, [clip]], x, atol=1e-4)
+
+
+def test_a_plan_replays_and_survives_json_to_the_bit():
+    views, waves = Views(), noise(6, 4000)
+    plan = views.sample(6, seed=4)
+    stored = Plan.from_json(plan.to_json())
+    assert stored.to_json() == plan.to_json()
+    out = views.apply(waves, plan)
+    assert torch.equal(out, views.apply(waves, plan))
+    assert torch.equal(out, views.apply(waves, stored))
+    assert torch.equal(stored.labels, plan.labels)
+
+
+def test_empty_chains_are_the_identity():
+    views, waves = Views(min_ops=0, max_ops=0), noise(3, 1600)
+    plan = views.sample(3, seed=0)
+    assert torch.equal(views.apply(waves, plan), torch.stack((waves, waves)))
+    assert (plan.labels == 0).all() and plan.describe(0) == []
+
+
+def test_the_waves_stay_and_keep_their_dtype():
+    views, waves = Views(), noise(4, 1600).bfloat16()
+    before = waves.clone()
+    out = views.apply(waves, views.sample(4, seed=0))
+    assert torch.equal(waves, before)
+    assert out.dtype == torch.bfloat16 and out.isfinite().all()
+
+
+def test_describe_names_the_parameters_of_both_views():
+    views = Views([TimeShift()])
+    plan = views.sample(1, seed=0)
+    (step,) = plan.describe(0)
+    assert step.name == "time_shift"
+    expected = plan.params["time_shift"]["shift"][:, 0].tolist()
+    assert [params["shift"] for params in step.params] == expected
+    assert expected[0] != expected[1]
+
+
+# Mistakes
+
+
+def test_two_augmentations_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="names must differ"):
+        Views([Fade(), Fade()])
+
+
+@pytest.mark.parametrize("limits", [(-1, 1), (2, 1), (1, 3)])
+def test_impossible_chain_lengths_are_refused(limits):
+    with pytest.raises(ValueError, match="min_ops"):
+        Views([Fade(), TimeShift()], *limits)
+
+
+def test_a_plan_for_other_clips_or_another_chain_is_refused():
+    views = Views()
+    with pytest.raises(ValueError, match="plan of 3 clips"):
+        views.apply(noise(4, 1600), views.sample(3, seed=0))
+    with pytest.raises(ValueError, match="the plan was sampled for"):
+        views.apply(noise(3, 1600), Views([Fade()]).sample(3, seed=0))
