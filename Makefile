@@ -15,7 +15,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 demo: .venv/installed
 	$(BIN)/ingest demo --out shards/demo
 	$(BIN)/train --recipe demo --shards shards/demo --out runs/demo --resume
-	$(BIN)/evaluate --checkpoint runs/demo --shards shards/demo --out results/demo
+	$(BIN)/evaluate --checkpoint runs/demo --shards shards/demo --classifier centroid --out results/demo
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import Any
 
 RECORD = "run.json"
 PACKAGES = (
-    *("torch", "torchaudio", "lightning-fabric", "safetensors", "scikit-learn"),
+    *("torch", "torchaudio", "lightning-fabric", "safetensors"),
     *("numpy", "scipy", "soundfile", "soxr", "av", "yt-dlp"),
     *("webdataset", "pandas", "pyarrow"),
 )

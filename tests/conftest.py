@@ -1,5 +1,11 @@
 """What several tests share: a small finished shard directory, and running our commands."""
 
+import os
+
+# Before torch is loaded, here and in the commands that tests start: small tensors on busy cores
+# spend their time in thread barriers otherwise.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 Letters: B clips, V=2 views, T samples, L frames, K labels.
 """
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from lightning_fabric import Fabric
 
 from command.progress import track
 from command.record import write_record
+from model.checkpoint import checkpoint_name
 from model.encoder import Encoder
 from model.multitask import MultiTask
 from model.objectives import AugmentationPrediction, Objective, SimCLR, SimSiam
@@ -67,7 +69,7 @@ def train(config: TrainConfig, out: Path) -> Path:
         world=fabric.world_size,
         workers=config.workers,
     )
-    last = out
+    last = out / checkpoint_name(first_step)
     with (
         Log(out, first_step) as log,
         track(f"train {out.name}", config.steps, "steps", first_step) as progress,
@@ -94,11 +96,12 @@ def train(config: TrainConfig, out: Path) -> Path:
             done = step + 1
             note = ""
             if done % config.log_every == 0 or done == config.steps:
-                values = {name: float(v.detach()) for name, v in losses._asdict().items() if v is not None}
-                if not all(map(torch.isfinite, map(torch.tensor, values.values()))):
+                trained_losses = {k: v for k, v in losses._asdict().items() if v is not None}
+                values = {name: float(loss.detach()) for name, loss in trained_losses.items()}
+                if not all(map(math.isfinite, values.values())):
                     raise ValueError(
-                        f"{out}: the loss at step {done} is not finite: {values}; the last good "
-                        f"checkpoint is {last}: try a smaller --lr"
+                        f"{out}: the loss at step {done} is not finite: {values}; "
+                        f"{out} keeps the checkpoints before it; try a smaller --lr"
                     )
                 now_s = time.monotonic()
                 steps_per_s = config.log_every / (now_s - logged_s)

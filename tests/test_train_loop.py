@@ -1,0 +1,206 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import command, run
+
+from model.checkpoint import checkpoints, load_encoder, read_checkpoint
+from shards.read import ShardDirectory
+from train.config import RECIPES, TrainConfig
+from train.loop import build_model, train
+
+MakeDirectory = Callable[..., ShardDirectory]
+SMALL = {
+    "width": 4,
+    "dim": 20,
+    "clip_s": 0.2,
+    "batch": 8,
+    "steps": 12,
+    "lr": 1e-3,
+    "log_every": 1,
+    "checkpoint_every": 5,
+    "workers": 0,
+    "accelerator": "cpu",
+    "devices": "1",
+}
+FLAGS = [
+    part for name, value in SMALL.items() for part in ("--" + name.replace("_", "-"), str(value))
+]
+PARAMETERS = {  # of the encoder, methods.md section 1
+    "none": 11_689_512,
+    "split": 11_689_512,
+    "bn": 11_524_904,
+    "series": 14_308_648,
+    "parallel": 13_949_736,
+}
+
+
+def small(directory: ShardDirectory, **options: object) -> TrainConfig:
+    return TrainConfig(str(directory.path), **(SMALL | options))
+
+
+def losses(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(checkpoints(out)[-1])[0]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    assert losses(a) == losses(b)
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_builds_the_published_encoder(recipe: str) -> None:
+    config = TrainConfig("x", **{"recipe": recipe, **RECIPES[recipe]})
+    with torch.device("meta"):
+        model = build_model(config, n_labels=7)
+    assert (model.contrastive is None) == (config.contrastive == "none")
+    assert (model.predictive is not None) == config.predictive
+    if recipe != "demo":
+        n_parameters = sum(p.numel() for p in model.encoder.parameters())
+        assert n_parameters == PARAMETERS[config.variant]
+
+
+@pytest.mark.parametrize(
+    ("contrastive", "variant"),
+    [("simclr", "parallel"), ("simsiam", "bn"), ("simclr", "series"), ("none", "none")],
+)
+def test_losses_fall_on_data_that_can_be_learnt(
+    make_directory: MakeDirectory, tmp_path: Path, contrastive: str, variant: str
+) -> None:
+    directory = make_directory()
+    config = small(directory, contrastive=contrastive, variant=variant, steps=40, log_every=1)
+    train(config, tmp_path / "run")
+    total = [float(row["total"]) for row in losses(tmp_path / "run")]
+    assert len(total) == 40
+    assert sum(total[-10:]) < sum(total[:10])
+
+
+def test_same_seed_same_run_another_seed_another(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    directory = make_directory()
+    for name, options in {"a": {}, "b": {"workers": 1}, "c": {"seed": 1}}.items():
+        train(small(directory, **options), tmp_path / name)
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_what_a_run_leaves_behind(make_directory: MakeDirectory, tmp_path: Path) -> None:
+    directory = make_directory()
+    last = train(small(directory, steps=23), tmp_path / "run")
+    assert last.name == "step-00000023.safetensors"
+    assert [path.name[5:13] for path in checkpoints(tmp_path / "run")] == [
+        "00000015",
+        "00000020",
+        "00000023",
+    ]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["steps"] == 23 and record["config"]["seed"] == 0
+    assert record["datasets"] == {str(directory.path): directory.fingerprint}
+    assert "torch" in record["packages"]
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    loaded = load_encoder(tmp_path / "run")
+    assert loaded.config["variant"] == "parallel" and loaded.encoder.dim == 20
+    rows = losses(tmp_path / "run")
+    assert [row["step"] for row in rows] == [str(i) for i in range(1, 24)]
+    for row in rows:
+        total = float(row["contrastive"]) + float(row["predictive"])
+        assert total == pytest.approx(float(row["total"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_the_middle_resume_repeats_the_uninterrupted_run(
+    make_directory: MakeDirectory, tmp_path: Path, number: signal.Signals
+) -> None:
+    directory = make_directory()
+    line = ("--shards", str(directory.path), *FLAGS, "--steps", "60", "--resume")
+    done = run("train", *line, "--out", "whole", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    process = subprocess.Popen(
+        command("train", *line, "--out", "broken"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    end_s = time.monotonic() + 100
+    while len(checkpoints(tmp_path / "broken")) < 2:
+        assert time.monotonic() < end_s and process.poll() is None
+        time.sleep(0.002)
+    os.kill(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    newest = checkpoints(tmp_path / "broken")[-1].name
+    assert newest < "step-00000060.safetensors"
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert f"is saved in broken/{newest}; add --resume" in stderr
+        assert "Traceback" not in stderr
+    done = run("train", *line, "--out", "broken", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    directory = make_directory()
+    train(small(directory), tmp_path / "whole")
+    train(small(directory), tmp_path / "run")
+    newest = checkpoints(tmp_path / "run")[-1]
+    newest.write_bytes(newest.read_bytes()[:-10])
+    with pytest.warns(UserWarning, match=r"step-00000012.*going back to the one before"):
+        train(small(directory, resume=True), tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_finished_run_stays_as_it_is(make_directory: MakeDirectory, tmp_path: Path) -> None:
+    directory = make_directory()
+    first = train(small(directory), tmp_path / "run")
+    content = first.read_bytes()
+    again = train(small(directory, resume=True), tmp_path / "run")
+    assert again == first and first.read_bytes() == content
+    assert len(losses(tmp_path / "run")) == 12
+
+
+def test_foreign_folders_and_other_configurations_are_refused(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    directory = make_directory()
+    out = tmp_path / "run"
+    train(small(directory), out)
+    with pytest.raises(ValueError, match=r"holds a run already.*--resume"):
+        train(small(directory), out)
+    with pytest.raises(ValueError, match="variant 'parallel' there, 'series' now"):
+        train(small(directory, resume=True, variant="series"), out)
+    other = make_directory("other", n_clips=9)
+    with pytest.raises(ValueError, match="another data set"):
+        train(small(other, resume=True), out)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    with pytest.raises(ValueError, match="exists and holds no run"):
+        train(small(directory), tmp_path / "thesis")
+    with pytest.raises(ValueError, match="is a file"):
+        train(small(directory), tmp_path / "thesis" / "chapter.tex")
+    with pytest.raises(ValueError, match="no split 'dev'"):
+        train(small(directory, split="dev"), tmp_path / "new")
+    assert len(losses(out)) == 12
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    directory = make_directory()
+    with pytest.raises(ValueError, match=r"loss at step \d+ is not finite.*--lr"):
+        train(small(directory, lr=1e30, schedule="constant", steps=30), tmp_path / "run")
