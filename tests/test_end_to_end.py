@@ -61,9 +61,7 @@ def test_the_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
     home = tmp_path / "env"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--no-deps", "--quiet", str(wheel)], check=True
-    )
+    subprocess.run([python, "-m", "pip", "install", "--no-deps", "--quiet", str(wheel)], check=True)
     site = next((home / "lib").glob("python*/site-packages"))
     lent = next(path for path in sys.path if path.endswith("site-packages"))
     (site / "lent.pth").write_text(lent + "\n")

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 import yt_dlp
-from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
@@ -35,6 +34,7 @@ from ingest.fetch_errors import (
     parse_retry_after,
     redact,
 )
+from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
 
 
 def options(server=None, **changes) -> FetchOptions:

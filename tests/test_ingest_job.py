@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import command, noise, run
 
+from conftest import command, noise, run
 from ingest.job import deal
 from ingest.ledger import Ledger
 from ingest.spool import Spool

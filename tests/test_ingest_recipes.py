@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise, run
-from loopback import Route, serve, tone_hz, tones
 
+from conftest import noise, run
 from ingest.recipe import Plan
 from ingest.recipes import RECIPES
 from ingest.recipes.demo import Demo
 from ingest.recipes.folder import Folder
 from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
+from loopback import Route, serve, tone_hz, tones
 from shards.audio import decode
 from shards.clip import OK, SAMPLE_RATE_HZ
 from shards.read import ShardDirectory

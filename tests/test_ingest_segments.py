@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback import Route, serve
 
 from ingest import segments
 from ingest.segments import (
@@ -18,6 +17,7 @@ from ingest.segments import (
     read_label_names,
     read_segments,
 )
+from loopback import Route, serve
 
 FACTS = Path(__file__).parents[2] / "shared" / "facts"
 HEAD = "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=1\n# YTID, start_seconds\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise, write_directory
 from torch.utils.data import DataLoader, IterableDataset
 
+from conftest import noise, write_directory
 from shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 import webdataset
-from conftest import noise, write_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import noise, write_directory
 from shards.audio import decode, encode, pcm_sha256, with_audio
 from shards.clip import Clip, Source
 from shards.read import ShardDirectory

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import command, run
 
+from conftest import command, run
 from model.checkpoint import checkpoints, load_encoder, read_checkpoint
 from shards.read import ShardDirectory
 from train.config import RECIPES, TrainConfig
