@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from model.encoder import Encoder
@@ -37,8 +37,10 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
     header = {"state": json.dumps(state), "crc32": str(_crc32(stored))}
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        save_file(stored, temporary, metadata=header)
-        with temporary.open("rb") as file:
+        with temporary.open("wb") as file:
+            # in one piece: safetensors' own writing hides a full disk in an error of its own
+            file.write(save(stored, metadata=header))
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:

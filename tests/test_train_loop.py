@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -204,3 +205,25 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
     directory = make_directory()
     with pytest.raises(ValueError, match=r"loss at step \d+ is not finite.*--lr"):
         train(small(directory, lr=1e30, schedule="constant", steps=30), tmp_path / "run")
+
+
+def test_a_full_disk_is_a_sentence_and_keeps_what_there_is(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    """A limit on file sizes fails writes as a full disk does."""
+    directory = make_directory()
+    line = ("--shards", str(directory.path), *FLAGS, "--out", "run", "--resume")
+    assert run("train", *line, cwd=tmp_path).returncode == 0
+    kept = {path: path.read_bytes() for path in checkpoints(tmp_path / "run")}
+    limit_bytes = len(next(iter(kept.values()))) // 2
+
+    def limit_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    full = run("train", *line, "--out", "other", cwd=tmp_path, preexec_fn=limit_files)
+    assert full.returncode == 1, full.stderr
+    assert "finished work is kept: make room" in full.stderr and "Traceback" not in full.stderr
+    assert not list((tmp_path / "other").glob("*step*"))
+    assert kept == {path: path.read_bytes() for path in checkpoints(tmp_path / "run")}
+    assert run("train", *line, "--out", "other", cwd=tmp_path).returncode == 0
+    assert_same_run(tmp_path / "run", tmp_path / "other")
