@@ -5,11 +5,16 @@ BIN := .venv/bin
 # one job a core; each keeps to one thread
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: demo test bench clean
+.PHONY: demo test test-long bench clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+# what runs only where it is installed, and is tested
+.venv/extras: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev,dali]'
 	touch $@
 
 demo: .venv/installed
@@ -17,11 +22,18 @@ demo: .venv/installed
 	$(BIN)/train --recipe demo --shards shards/demo --out runs/demo --resume
 	$(BIN)/evaluate --checkpoint runs/demo --shards shards/demo --classifier centroid --out results/demo
 
-test: .venv/installed
+test: .venv/extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(TEST)
+
+# what takes minutes: processes killed at 25 points of a run, and the like
+test-long: .venv/installed
+	$(TEST) -m long
+
+bench: .venv/installed
+	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv shards/demo runs/demo results/demo

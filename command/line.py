@@ -35,7 +35,9 @@ def add_options(parser: ArgumentParser, config: type[Any], *, positional: bool =
     """
     helps = {
         parameter.arg_name: parameter.description
-        for parameter in docstring_parser.parse_from_object(config).params
+        for base in reversed(config.__mro__)
+        if dataclasses.is_dataclass(base)
+        for parameter in docstring_parser.parse_from_object(base).params
     }
     types = get_type_hints(config)
     for field in _options(config):

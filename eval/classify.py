@@ -48,12 +48,17 @@ def sgd(
     weights stay sums of supports, w = sum_i dual_i x_i, and each step moves one dual.
     """
     n_tasks, n, _ = gram.shape
-    order = torch.rand((n_tasks, n_way, n), generator=generator).argsort(-1).to(gram.device)
+    order = shuffled(n_tasks, n_way, n, generator).to(gram.device)
     dual = sgd_duals(gram, order, n_epochs)
     return dual @ (kernel + 1)
 
 
-def sgd_duals(gram: Tensor, order: Tensor, n_epochs: int) -> Tensor:
+def shuffled(n_tasks: int, n_way: int, n: int, generator: torch.Generator) -> Tensor:
+    """Return (T, N, n): a random order of the supports for each one-versus-all problem."""
+    return torch.rand((n_tasks, n_way, n), generator=generator).argsort(-1)
+
+
+def sgd_duals(gram: Tensor, order: Tensor, n_epochs: int = 20) -> Tensor:
     """Return the dual weights (T, N, n) of the one-versus-all problems after `n_epochs`.
 
     Args:
@@ -188,8 +193,7 @@ def few_shot_accuracies(
         device: where the tasks are solved.
     """
     n_tasks, n_way, _ = tasks.support.shape
-    piece = np.floor(tasks.support_draw * n_pieces[tasks.support]).astype(np.int64)
-    support_rows = torch.from_numpy((first_piece[tasks.support] + piece).reshape(n_tasks, -1))
+    support_rows = rows_of_supports(first_piece, n_pieces, tasks)
     query = tasks.query.reshape(n_tasks, -1)
     query_first = torch.from_numpy(first_piece[query])
     query_end = torch.from_numpy(n_pieces[query].cumsum(1))  # in the row of the task's pieces
@@ -219,6 +223,14 @@ def few_shot_accuracies(
         correct[t] = (guess == truth).double().mean(1)
     accuracies: NDArray[np.float64] = correct.numpy()
     return accuracies
+
+
+def rows_of_supports(
+    first_piece: NDArray[np.int64], n_pieces: NDArray[np.int64], tasks: Tasks
+) -> Tensor:
+    """Return (T, n) int64: the feature row of the drawn piece of each support, by class."""
+    piece = np.floor(tasks.support_draw * n_pieces[tasks.support]).astype(np.int64)
+    return torch.from_numpy((first_piece[tasks.support] + piece).reshape(len(piece), -1))
 
 
 def mean_and_ci(accuracies: NDArray[np.float64]) -> tuple[float, float]:

@@ -3,14 +3,17 @@
 Letters: B pieces of a batch, P pieces of the set, T samples of a piece, D embedding.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,12 +23,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from shards.clip import SAMPLE_RATE_HZ
+from shards.files import write_text
 from shards.read import ClipDataset, ShardDirectory
+
+_Int = TypeVar("_Int", bound=np.integer[Any])
 
 _VALUES = "features.npy"
 _PIECES = "pieces.parquet"
-_VERSION = 1
+_DONE = "rows-done.txt"
+_VERSION = 2
 """Part of the key: raise it when the same model and shards come to give other features."""
+_SAVE_EVERY_S = 5.0
+_FULL_PIECE_SAMPLES = 5 * SAMPLE_RATE_HZ
+"""A batch holds as many samples as its number of such pieces, in fewer pieces where they are
+longer: memory does not grow with the clips."""
+LEAST_SAMPLES = 1024
+"""Shorter clips are repeated up to here where clips stay whole: one frame of the front end."""
 
 
 class Embedder(Protocol):
@@ -35,6 +48,8 @@ class Embedder(Protocol):
     """Name in the tables."""
     fingerprint: str
     """Equal for models that give equal features, and for them alone."""
+    heads: Mapping[str, slice]
+    """Parts of the feature vector by task; a model of one part calls it "all"."""
 
     def embed(self, waves: Tensor) -> Tensor:
         """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
@@ -48,7 +63,7 @@ class Features:
     values: Tensor
     """(P, D) float32 on a memory-mapped file; the pieces of a clip follow one another."""
     pieces: pd.DataFrame
-    """One row a piece: key of the clip, number of the piece, label of the clip."""
+    """One row a piece: key of the clip, number of the piece, labels of the clip."""
 
     @property
     def first_piece(self) -> NDArray[np.int64]:
@@ -60,37 +75,18 @@ class Features:
         """Number of pieces of each clip."""
         return np.diff(self.first_piece, append=len(self.pieces))
 
-
-def clip_labels(directory: ShardDirectory, split: str) -> list[str]:
-    """Return the one label of each clip of a split, in the order of its dataset.
-
-    Raises:
-        ValueError: no clips, or a clip with no label or with several.
-    """
-    clips = directory.clips(split)
-    where = f"{directory.path}, split {split!r}"
-    if clips.empty:
-        raise ValueError(f"{where}: no clips; see `ingest status {directory.path}`")
-    n_labels = clips["labels"].map(len)
-    if (n_labels == 0).any():
-        raise ValueError(
-            f"{where}: {(n_labels == 0).sum()} of {len(clips)} clips have no label, and few-shot "
-            f"tasks need one each; choose another of the splits {', '.join(directory.splits)} with "
-            "--split, or ingest the set with labels"
-        )
-    if (n_labels > 1).any():
-        raise ValueError(
-            f"{where}: {(n_labels > 1).sum()} of {len(clips)} clips have several labels, and "
-            "few-shot tasks need clips of one class; choose a single-label set"
-        )
-    return [labels[0] for labels in clips["labels"]]
+    @property
+    def clip_means(self) -> Tensor:
+        """(clips, D) float32: the mean over the pieces of each clip."""
+        n_pieces = torch.from_numpy(self.n_pieces)
+        return torch.segment_reduce(self.values, "mean", lengths=n_pieces, axis=0)
 
 
 def embed(
     model: Embedder,
     directory: ShardDirectory,
     split: str,
-    piece_s: float,
+    piece_s: float | None,
     cache: Path,
     batch: int,
     device: torch.device,
@@ -98,51 +94,40 @@ def embed(
 ) -> Features:
     """Return the features of all pieces of a split, from the cache where they are there.
 
+    Interrupted work is kept: the next call for the same features goes on at the batch after it.
+
     Args:
         model: what embeds; both of an encoder's heads, where it has two.
         directory: the shards.
-        split: one of its splits, of clips with one label each.
-        piece_s: length of a piece in seconds.
-        cache: folder of computed features; this call adds at most one folder, whole or not at all.
-        batch: pieces that are embedded at once, of as many clips as it takes (B).
+        split: one of its splits.
+        piece_s: length of a piece in seconds; None takes whole clips.
+        cache: folder of computed features; a finished folder appears there whole or not at all.
+        batch: pieces of 5 s that are embedded at once, of as many clips as it takes (B).
         device: where the model is.
         progress: told the number of clips finished, in steps that sum to all of them.
 
     Raises:
-        ValueError: clips without exactly one label, unreadable cache, features that are not finite.
+        ValueError: no clips, unreadable cache, features that are not finite.
     """
     key = [_VERSION, model.fingerprint, directory.fingerprint, split, piece_s]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = cache / f"{directory.name}-{split}-{digest}"
-    if folder.is_dir():
-        features = _load(folder)
-        progress(len(features.first_piece))
-        return features
-
-    samples = round(piece_s * SAMPLE_RATE_HZ)
-    clips = directory.clips(split)
-    n_pieces = -(-clips["n_samples"].to_numpy() // samples)
-    pieces = pd.DataFrame(
-        {
-            "key": clips["key"].to_numpy().repeat(n_pieces),
-            "piece": np.concatenate([np.arange(n) for n in n_pieces]),
-            "label": np.asarray(clip_labels(directory, split), dtype=object).repeat(n_pieces),
-        }
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=cache))
-    try:
-        pieces.to_parquet(partial / _PIECES)
-        blocks = _batches(_CutClips(directory.dataset(split), samples), batch, device)
-        _write_values(partial / _VALUES, model, blocks, pieces, device, progress)
-        if not folder.is_dir():  # else another process was faster, with the same features
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return _load(folder)
+    partial = cache / f".partial-{folder.name}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with _held(partial):
+            if not folder.is_dir():  # else another process made it while this one waited
+                _embed(model, directory, split, piece_s, partial, batch, device, progress)
+                (partial / _DONE).unlink()
+                partial.rename(folder)
+                return _load(folder)
+            shutil.rmtree(partial, ignore_errors=True)
+    features = _load(folder)
+    progress(len(features.first_piece))
+    return features
 
 
-def cut(wave: NDArray[np.int16], samples: int) -> NDArray[np.int16]:
+def cut(wave: NDArray[_Int], samples: int) -> NDArray[_Int]:
     """Return all pieces (P, samples) of a waveform (T,); the last one repeats what is left."""
     n_whole = len(wave) // samples
     whole, rest = wave[: n_whole * samples], wave[n_whole * samples :]
@@ -150,65 +135,141 @@ def cut(wave: NDArray[np.int16], samples: int) -> NDArray[np.int16]:
     return np.concatenate([whole, filled]).reshape(-1, samples)
 
 
-class _CutClips(Dataset[Tensor]):
-    """The pieces (P, T) int16 of each clip of a split."""
+@contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """Within it no other process works in this folder; the lock ends with the process."""
+    partial.mkdir(exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, clips: ClipDataset, samples: int) -> None:
-        self._clips, self._samples = clips, samples
+
+def _embed(
+    model: Embedder,
+    directory: ShardDirectory,
+    split: str,
+    piece_s: float | None,
+    partial: Path,
+    batch: int,
+    device: torch.device,
+    progress: Callable[[int], None],
+) -> None:
+    """Fill a folder with features, from where an earlier call left it."""
+    clips = directory.clips(split)
+    samples = None if piece_s is None else round(piece_s * SAMPLE_RATE_HZ)
+    n_samples = clips["n_samples"].to_numpy()
+    n_pieces = np.ones_like(n_samples) if samples is None else -(-n_samples // samples)
+    pieces = pd.DataFrame(
+        {
+            "key": clips["key"].to_numpy().repeat(n_pieces),
+            "piece": np.arange(n_pieces.sum()) - (n_pieces.cumsum() - n_pieces).repeat(n_pieces),
+            "labels": clips["labels"].to_numpy().repeat(n_pieces),
+        }
+    )
+    pieces.to_parquet(partial / _PIECES)
+    # Whole clips go by length, so that clips of one length share a batch.
+    by_length = n_samples.argsort(kind="stable")
+    order = by_length if samples is None else np.arange(len(clips))
+    rows = by_length if samples is None else np.arange(len(pieces))
+
+    values, done = _resumed(partial, len(pieces))
+    starts = pieces["piece"].to_numpy()[rows] == 0
+    progress(int(starts[:done].sum()))
+    first_clip = int(n_pieces[order].cumsum().searchsorted(done, side="right"))
+    skip = done - int(n_pieces[order][:first_clip].sum())
+    source = _CutClips(directory.dataset(split), order, samples)
+    saved_s = time.monotonic()
+    try:
+        for block in _blocks(source, first_clip, skip, batch, device):
+            with torch.inference_mode():
+                out = model.embed(block.to(device).float() / 32768).float().cpu().numpy()
+            into = rows[done : done + len(out)]
+            finite = np.isfinite(out).all(axis=1)
+            if not finite.all():
+                shutil.rmtree(partial)
+                raise ValueError(
+                    f"{model.name}: the features of clip "
+                    f"{pieces['key'].iloc[into[int(finite.argmin())]]} are not finite; choose "
+                    "another checkpoint, its training may have diverged"
+                )
+            if values is None:
+                values = np.lib.format.open_memmap(
+                    partial / _VALUES, "w+", np.float32, (len(pieces), out.shape[1])
+                )
+            values[into] = out
+            progress(int(starts[done : done + len(out)].sum()))
+            done += len(out)
+            if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                _save(partial, values, done)
+                saved_s = time.monotonic()
+    finally:
+        if values is not None and partial.is_dir():
+            _save(partial, values, done)
+    assert done == len(pieces)
+
+
+def _save(partial: Path, values: "np.memmap[Any, np.dtype[np.float32]]", done: int) -> None:
+    values.flush()
+    write_text(partial / _DONE, str(done))
+
+
+def _resumed(
+    partial: Path, n_rows: int
+) -> tuple["np.memmap[Any, np.dtype[np.float32]] | None", int]:
+    """Return the features of an interrupted call and the number of rows done, or None and 0."""
+    try:
+        done = int((partial / _DONE).read_text())
+        values = np.lib.format.open_memmap(partial / _VALUES, "r+")
+    except (OSError, ValueError):
+        return None, 0
+    return (values, done) if len(values) == n_rows >= done else (None, 0)
+
+
+class _CutClips(Dataset[Tensor]):
+    """The pieces (P, T) int16 of each clip of a split, in the order they are embedded."""
+
+    def __init__(self, clips: ClipDataset, order: NDArray[np.int64], samples: int | None) -> None:
+        self._clips, self._order, self._samples = clips, order, samples
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._order)
 
     def __getitem__(self, i: int) -> Tensor:
-        return torch.from_numpy(cut(self._clips[i], self._samples))
+        wave = self._clips[int(self._order[i])]
+        return torch.from_numpy(cut(wave, self._samples or max(len(wave), LEAST_SAMPLES)))
 
 
-def _batches(clips: _CutClips, batch: int, device: torch.device) -> Iterator[Tensor]:
-    """Yield the pieces of all clips in order, (B, T) int16; only the last batch may be smaller."""
+def _blocks(
+    clips: _CutClips, first_clip: int, skip: int, batch: int, device: torch.device
+) -> Iterator[Tensor]:
+    """Yield the pieces of all clips in order, (B, T) int16 of one length.
+
+    It begins with piece `skip` of clip `first_clip`; where the blocks end does not depend on it.
+    """
     # A GPU outruns the decoding of one process; on a CPU, workers would take the network's cores.
     n_workers = 4 if device.type == "cuda" else 0
     context = "forkserver" if n_workers else None  # a fork would inherit the locks of threads
     loader = DataLoader(
-        clips, batch_size=None, num_workers=n_workers, multiprocessing_context=context
+        clips,
+        batch_size=None,
+        sampler=range(first_clip, len(clips)),
+        num_workers=n_workers,
+        multiprocessing_context=context,
     )
     waiting: list[Tensor] = []
     for pieces in loader:
-        waiting.extend(pieces)
-        while len(waiting) >= batch:
-            yield torch.stack(waiting[:batch])
-            del waiting[:batch]
+        for piece in pieces[skip:]:
+            limit = max(1, min(batch, batch * _FULL_PIECE_SAMPLES // len(piece)))
+            if waiting and (len(waiting) >= limit or len(piece) != len(waiting[0])):
+                yield torch.stack(waiting)
+                waiting = []
+            waiting.append(piece)
+        skip = 0
     if waiting:
         yield torch.stack(waiting)
-
-
-def _write_values(
-    path: Path,
-    model: Embedder,
-    blocks: Iterator[Tensor],
-    pieces: pd.DataFrame,
-    device: torch.device,
-    progress: Callable[[int], None],
-) -> None:
-    values: np.memmap[Any, np.dtype[np.float32]] | None = None
-    row = 0
-    for block in blocks:
-        with torch.inference_mode():
-            out = model.embed(block.to(device).float() / 32768).float().cpu().numpy()
-        rows = pieces.iloc[row : row + len(out)]
-        finite = np.isfinite(out).all(axis=1)
-        if not finite.all():
-            raise ValueError(
-                f"{model.name}: the features of clip {rows['key'].iloc[int(finite.argmin())]} are "
-                "not finite; choose another checkpoint, its training may have diverged"
-            )
-        if values is None:
-            shape = (len(pieces), out.shape[1])
-            values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        values[row : row + len(out)] = out
-        row += len(out)
-        progress(int((rows["piece"] == 0).sum()))
-    assert values is not None and row == len(pieces)
-    values.flush()
 
 
 def _load(folder: Path) -> Features:

@@ -2,17 +2,20 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import Namespace
 
 from command.line import DONE, FAILED, add_options, arguments, build, exit_code, new_parser
+from ingest.expected import compare
 from ingest.job import Outcome
+from ingest.looks import LOOKS
 from ingest.recipe import Recipe
 from ingest.recipes import RECIPES
+from shards.clip import UNSETTLED
 
 CACHE = Path("~/.cache/slvr")
 
@@ -34,11 +37,40 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Verify:
-    """Re-hashes a shard directory and names every damage."""
+class All(Output):
+    """Ingests every evaluation set whose source is there, and ends with one table."""
+
+    root: str = field(kw_only=True)
+    """Folder with one folder or archive for each set, named like its command."""
+    out: str = "shards"
+    """Folder for the shard directories."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Lists the evaluation sets: licence, size, counts, and how to get them."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Asks again for failed clips of a shard directory; rewrites only the shards they are in."""
 
     directory: str
     """Shard directory."""
+    status: str = "transient,blocked"
+    """Statuses of the clips to ask for again, with commas."""
+    workers: int | None = None
+    """Parallel workers, 1 or more; default: one for each core."""
+    rate: float | Literal["unlimited"] | None = None
+    """Sources an hour; default: as in the first run."""
+    cookies: str | None = None
+    """cookies.txt in Netscape form; default: as in the first run."""
+    proxy: tuple[str, ...] = ()
+    """As in the first run: proxies are not kept."""
+    source_url: str | None = None
+    """As in the first run, if it was given there: it is not kept."""
+    ytdlp_option: tuple[str, ...] = ()
+    """As in the first run: KEY=VALUE, not kept."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -50,14 +82,20 @@ def main(args: Sequence[str] | None = None) -> int:
         add_options(sub, recipe, positional=True)
         add_options(sub, Output)
         commands.add_subcommand(name, sub, help=_summary(recipe))
-    sub = new_parser("ingest verify", Verify.__doc__ or "")
-    add_options(sub, Verify, positional=True)
-    commands.add_subcommand("verify", sub, help=_summary(Verify))
+    for name, (options, _) in ON_SETS.items():
+        sub = new_parser(f"ingest {name}", options.__doc__ or "")
+        add_options(sub, options)
+        commands.add_subcommand(name, sub, help=_summary(options))
+    for name, (options, _) in ON_DIRECTORIES.items():
+        sub = new_parser(f"ingest {name}", options.__doc__ or "")
+        add_options(sub, options, positional=True)
+        commands.add_subcommand(name, sub, help=_summary(options))
 
     chosen = parser.parse_args(arguments(args))
     values: Namespace = chosen[chosen.command]
-    if chosen.command == "verify":
-        return exit_code("ingest", lambda: verify(build(Verify, values)))
+    if chosen.command in ON_DIRECTORIES | ON_SETS:
+        options, work = (ON_DIRECTORIES | ON_SETS)[chosen.command]
+        return exit_code("ingest", lambda: work(build(options, values)))
     recipe_type = RECIPES[chosen.command]
     return exit_code("ingest", lambda: run(build(recipe_type, values), build(Output, values)))
 
@@ -66,8 +104,14 @@ def _summary(documented: type) -> str:
     return (documented.__doc__ or "").partition("\n")[0]
 
 
-def run(recipe: Recipe, output: Output) -> int:
-    """Ingests one data set; returns the exit code."""
+def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
+    """Ingests one data set; returns the exit code.
+
+    Args:
+        recipe: the data set.
+        output: where it goes, and how.
+        again: statuses of clips in finished shards to ask for once more.
+    """
     from command.record import write_record
     from ingest import job
 
@@ -79,13 +123,17 @@ def run(recipe: Recipe, output: Output) -> int:
             f"{workers}, {max_fail} and {output.shard_mb}"
         )
     plan = recipe.plan(CACHE.expanduser())
-    for note in plan.notes:
-        print(note)
+    for line in plan.notes:
+        print(line)
     out = Path(output.out or f"shards/{recipe.directory}")
     job.prepare(out)
-    write_record(out, "ingest", recipe)
-    outcome = job.build(recipe, plan, out, output.codec, workers, output.shard_mb)
+    if (too_small := job.disk_note(plan, out, output.codec)) is not None:
+        print(too_small)
+    outcome = job.build(recipe, plan, out, output.codec, workers, output.shard_mb, again)
+    write_record(out, "ingest", recipe)  # only now: a directory of another plan is refused above
     _print_outcome(out, outcome)
+    if plan.expected is not None:
+        print("\n".join(compare(plan.expected, recipe.NAME, outcome.rows)))
     n_ok = len(outcome.rows) - len(outcome.failures)
     if n_ok == 0 or len(outcome.failures) > max_fail * len(outcome.rows):
         print(
@@ -107,23 +155,61 @@ def _print_outcome(out: Path, outcome: Outcome) -> None:
     for (status, reason), n in reasons.most_common():
         example = next(row for row in outcome.failures if row["reason"] == reason)
         print(f"  {n} {status}: {reason}, e.g. {example['source_uri']} ({example['detail']})")
+    unsettled = sum(row["status"] in UNSETTLED for row in outcome.failures)
+    if unsettled:
+        print(f"{unsettled} of them failed for now: `ingest retry {out}` asks for them again")
 
 
-def verify(options: Verify) -> int:
-    """Checks a shard directory; returns the exit code."""
-    from command.progress import track
-    from shards.read import ShardDirectory
-    from shards.verify import verify as find_damages
+def all_sets(options: All) -> int:
+    """Ingests every set whose source is there; returns the exit code."""
+    from ingest.all_sets import ingest_all
 
-    directory = ShardDirectory.open(options.directory)
-    shards = directory.manifest.shards
-    with track("verify", len(shards), "shards") as progress:
-        damages = find_damages(directory, on_shard=lambda name: progress.advance(note=name))
-    for damage in damages:
-        print(damage)
-    n_clips = sum(shard.n for shard in shards)
-    if damages:
-        print(f"{directory.path}: {len(damages)} damages; ingest the data set again to mend it")
-        return FAILED
-    print(f"{directory.path}: intact, {n_clips} clips in {len(shards)} shards")
+    shared = {f.name: getattr(options, f.name) for f in fields(Output)}
+
+    def ingest(data_set: Recipe, out: Path) -> int:
+        return run(data_set, Output(**shared | {"out": str(out)}))
+
+    return ingest_all(Path(options.root), Path(options.out), ingest)
+
+
+def list_sets(_: List) -> int:
+    """Prints the table of the sets; returns the exit code."""
+    from ingest.all_sets import list_sets as table
+
+    print(table())
     return DONE
+
+
+def retry(options: Retry) -> int:
+    """Asks again for failed clips; returns the exit code."""
+    from ingest.ledger import read_about
+    from shards.clip import OK, STATUSES
+
+    again = options.status.split(",")
+    if not set(again) <= set(STATUSES) - {OK}:
+        raise ValueError(
+            f"--status {options.status}: expected some of {', '.join(STATUSES[1:])}, with commas"
+        )
+    about = read_about(Path(options.directory))
+    recipe_type = RECIPES[about.recipe]
+    if not recipe_type.REMOTE:
+        raise ValueError(
+            f"{options.directory}: made from local files, which do not change by themselves; mend "
+            f"them and run `ingest {about.recipe}` with another --out"
+        )
+    known = {k: tuple(v) if isinstance(v, list) else v for k, v in about.options.items()}
+    names = ("rate", "cookies", "proxy", "source_url", "ytdlp_option")
+    given = {name: getattr(options, name) for name in names if getattr(options, name)}
+    output = Output(
+        out=options.directory, codec=about.codec, shard_mb=about.shard_mb, workers=options.workers
+    )
+    return run(recipe_type(**known | given), output, again)
+
+
+ON_SETS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "all": (All, all_sets),
+    "list": (List, list_sets),
+}
+"""Commands on all evaluation sets: their options, and what they do."""
+ON_DIRECTORIES: dict[str, tuple[type, Callable[[Any], int]]] = LOOKS | {"retry": (Retry, retry)}
+"""Commands that take a shard directory: their options, and what they do."""

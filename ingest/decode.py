@@ -4,11 +4,14 @@ Letters: T samples.
 """
 
 import dataclasses
+import hashlib
+import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -21,6 +24,8 @@ from shards.audio import with_audio
 from shards.clip import SAMPLE_RATE_HZ, Clip
 from shards.files import file_sha256
 
+Encoded = Path | bytes
+"""An audio file: its path, or its content."""
 TOLERANCE_S = 0.1
 """Codec delay and padding (AAC, Opus, MP3) make decoded lengths differ from declared ones."""
 SEEK_MARGIN_S = 1.0
@@ -63,7 +68,7 @@ class _Raw:
 
 
 def decode_file(
-    path: Path, start_s: float | None = None, end_s: float | None = None, max_s: float = 3600.0
+    file: Encoded, start_s: float | None = None, end_s: float | None = None, max_s: float = 3600.0
 ) -> Decoded:
     """The audio of a file, or its part from start_s to end_s.
 
@@ -71,7 +76,7 @@ def decode_file(
     resamples; samples beyond full scale are clipped.
 
     Args:
-        path: the file.
+        file: the file.
         start_s: beginning of the part; None for the whole file.
         end_s: end of the part; None for the whole file.
         max_s: a clip longer than this is refused before it fills the memory.
@@ -79,11 +84,11 @@ def decode_file(
     Raises:
         UnusableAudioError: missing, empty, corrupt, truncated, silent, too short or too long.
     """
-    if not path.is_file():
-        raise UnusableAudioError("missing", "no_file", path.name)
-    if path.stat().st_size == 0:
+    if isinstance(file, Path) and not file.is_file():
+        raise UnusableAudioError("missing", "no_file", file.name)
+    if _n_bytes(file) == 0:
         raise UnusableAudioError("too_short", "empty_file", "0 bytes")
-    raw = _read(path, start_s or 0.0, end_s, max_s)
+    raw = _read(file, start_s or 0.0, end_s, max_s)
     note = _check_length(raw, start_s, end_s)
     if not np.isfinite(raw.samples).all():
         raise UnusableAudioError("corrupt", "not_finite", "holds NaN or infinity")
@@ -98,61 +103,84 @@ def decode_file(
     return Decoded(pcm, note)
 
 
-def decoded_clip(clip: Clip, path: Path, codec: str, max_s: float) -> Clip:
-    """The planned clip with the audio of a local file, or as the failure that decoding met."""
+def decoded_clip(clip: Clip, file: Encoded, codec: str, max_s: float) -> Clip:
+    """The planned clip with the audio of a file, or as the failure that decoding met."""
     try:
-        decoded = decode_file(path, clip.source.start_s, clip.source.end_s, max_s)
+        decoded = decode_file(file, clip.source.start_s, clip.source.end_s, max_s)
     except UnusableAudioError as fault:
         return clip.failed(fault.status, fault.reason, fault.detail)
     made = with_audio(clip, decoded.pcm, codec)
-    return dataclasses.replace(made, source_sha256=file_sha256(path), detail=decoded.note)
+    return dataclasses.replace(
+        made, source_sha256=_sha256(file), source_bytes=_n_bytes(file), detail=decoded.note
+    )
 
 
-def declared_duration_s(path: Path) -> float | None:
-    """The duration that the file's header declares, or None where it declares none."""
+def _n_bytes(file: Encoded) -> int:
+    """Size of a file."""
+    return len(file) if isinstance(file, bytes) else file.stat().st_size
+
+
+def _sha256(file: Encoded) -> str:
+    return hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else file_sha256(file)
+
+
+def _open(file: Encoded) -> BinaryIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
+
+
+def declared_duration_s(file: Encoded) -> float | None:
+    """The duration that the file's header declares, or None where it declares none.
+
+    An MP3 declares none; its frames are counted.
+    """
     try:
-        info = soundfile.info(path)
+        info = soundfile.info(_named(file))
         return info.frames / info.samplerate if info.samplerate else None
     except soundfile.LibsndfileError:
         pass
     try:
-        with av.open(str(path)) as container:
+        with av.open(_named(file), "r") as container:
             return None if container.duration is None else container.duration / av.time_base
     except (av.error.FFmpegError, OSError):
         return None
 
 
-def _read(path: Path, start_s: float, end_s: float | None, max_s: float) -> _Raw:
+def _named(file: Encoded) -> str | io.BytesIO:
+    """What libsndfile and FFmpeg open."""
+    return io.BytesIO(file) if isinstance(file, bytes) else str(file)
+
+
+def _read(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
     try:
-        file = soundfile.SoundFile(path)
+        sound = soundfile.SoundFile(_named(file))
     except soundfile.LibsndfileError:
-        return _read_ffmpeg(path, start_s, end_s, max_s)
-    with file:
-        return _read_soundfile(path, file, start_s, end_s, max_s)
+        return _read_ffmpeg(file, start_s, end_s, max_s)
+    with sound:
+        return _read_soundfile(file, sound, start_s, end_s, max_s)
 
 
 def _read_soundfile(
-    path: Path, file: soundfile.SoundFile, start_s: float, end_s: float | None, max_s: float
+    file: Encoded, sound: soundfile.SoundFile, start_s: float, end_s: float | None, max_s: float
 ) -> _Raw:
-    _check_whole(path, file.format)
-    rate_hz, declared_s = file.samplerate, file.frames / file.samplerate
+    _check_whole(file, sound.format)
+    rate_hz, declared_s = sound.samplerate, sound.frames / sound.samplerate
     last_s = declared_s if end_s is None else min(end_s, declared_s)
     _refuse_too_long(last_s - start_s, max_s)
-    first = min(round(start_s * rate_hz), file.frames)
+    first = min(round(start_s * rate_hz), sound.frames)
     settling = min(first, round(SEEK_MARGIN_S * rate_hz))
     wanted = max(round(last_s * rate_hz) - first, 0)
     try:
-        file.seek(first - settling)
-        samples = file.read(settling + wanted, dtype="float32", always_2d=True)[settling:]
+        sound.seek(first - settling)
+        samples = sound.read(settling + wanted, dtype="float32", always_2d=True)[settling:]
     except soundfile.LibsndfileError as error:
         raise UnusableAudioError("corrupt", "undecodable", str(error)) from error
     return _Raw(samples, rate_hz, first / rate_hz, declared_s)
 
 
-def _read_ffmpeg(path: Path, start_s: float, end_s: float | None, max_s: float) -> _Raw:
-    with _open_ffmpeg(path) as container:
+def _read_ffmpeg(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
+    with _open_ffmpeg(file) as container:
         if not container.streams.audio:
-            raise UnusableAudioError("corrupt", "no_audio", path.suffix)
+            raise UnusableAudioError("corrupt", "no_audio", container.format.name)
         stream = container.streams.audio[0]
         rate_hz = stream.rate
         declared_s = None if container.duration is None else container.duration / av.time_base
@@ -185,9 +213,9 @@ def _read_ffmpeg(path: Path, start_s: float, end_s: float | None, max_s: float) 
 
 
 @contextmanager
-def _open_ffmpeg(path: Path) -> Iterator[av.container.InputContainer]:
+def _open_ffmpeg(file: Encoded) -> Iterator[av.container.InputContainer]:
     try:
-        with av.open(str(path)) as container:
+        with av.open(_named(file), "r") as container:
             yield container
     except av.error.FFmpegError as error:
         raise UnusableAudioError("corrupt", "undecodable", error.strerror or "") from error
@@ -227,13 +255,13 @@ def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
     return f"source ends {missing_s:.3f} s before the segment"
 
 
-def _check_whole(path: Path, container: str) -> None:
+def _check_whole(file: Encoded, container: str) -> None:
     """Finds cut-off files whose readers are silent about it: WAV, AIFF and Ogg."""
     if container in ("WAV", "WAVEX"):
-        declared, found = _chunk_bytes(path, b"data", "<4sI")
+        declared, found = _chunk_bytes(file, b"data", "<4sI")
     elif container == "AIFF":
-        declared, found = _chunk_bytes(path, b"SSND", ">4sI")
-    elif container == "OGG" and not _ogg_has_last_page(path):
+        declared, found = _chunk_bytes(file, b"SSND", ">4sI")
+    elif container == "OGG" and not _ogg_has_last_page(file):
         raise UnusableAudioError("truncated", "cut_off", "no last Ogg page")
     else:
         return
@@ -243,17 +271,17 @@ def _check_whole(path: Path, container: str) -> None:
         )
 
 
-def _chunk_bytes(path: Path, wanted: bytes, header: str) -> tuple[int, int]:
+def _chunk_bytes(file: Encoded, wanted: bytes, header: str) -> tuple[int, int]:
     """Bytes of samples that a RIFF or AIFF chunk declares, and those that are there.
 
     Writers that stream leave 0 or 0xFFFFFFFF as size: nothing is declared then.
     """
-    n_bytes = path.stat().st_size
-    with path.open("rb") as file:
+    n_bytes = _n_bytes(file)
+    with _open(file) as opened:
         position = 12
         while position + 8 <= n_bytes:
-            file.seek(position)
-            name, size = struct.unpack(header, file.read(8))
+            opened.seek(position)
+            name, size = struct.unpack(header, opened.read(8))
             position += 8
             if name == wanted:
                 return 0 if size in (0, 0xFFFFFFFF) else size, n_bytes - position
@@ -261,10 +289,10 @@ def _chunk_bytes(path: Path, wanted: bytes, header: str) -> tuple[int, int]:
     return 0, 0
 
 
-def _ogg_has_last_page(path: Path) -> bool:
+def _ogg_has_last_page(file: Encoded) -> bool:
     """Whether an end-of-stream page (RFC 3533, header type bit 2) closes the file."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - 2 * 65307, 0))  # a page has at most 65,307 bytes
-        tail = file.read()
+    with _open(file) as opened:
+        opened.seek(max(_n_bytes(file) - 2 * 65307, 0))  # a page has at most 65,307 bytes
+        tail = opened.read()
     last = tail.rfind(b"OggS")
     return last >= 0 and len(tail) > last + 5 and bool(tail[last + 5] & 4)

@@ -1,30 +1,43 @@
 """From a plan to a finished shard directory: parallel, resumable, same input same bytes."""
 
+import dataclasses
+import functools
 import hashlib
 import json
 import os
+import shutil
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any, Literal, cast
 
 from command.progress import track
 from command.record import RECORD, package_versions
-from ingest.ledger import LEDGER, LOCK, Ledger
-from ingest.recipe import Plan, Recipe
+from ingest.ledger import LEDGER, LOCK, About, Ledger
+from ingest.pace import Pace
+from ingest.recipe import Plan, Recipe, RemoteRecipe
+from ingest.remote import RemoteMaker
+from ingest.reopen import reopen
 from ingest.spool import Spool
 from shards.clip import OK, SAMPLE_RATE_HZ, Clip
+from shards.croissant import CROISSANT
 from shards.files import file_sha256
 from shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
 from shards.write import ShardWriter, finish
 
 NOMINAL_CLIP_S = 10.0
 """Length of a clip for which the plan knows none."""
+BYTES_PER_S = {"flac": 20_000, "wav": 32_000}
+"""Of shards; FLAC's is what AudioSet's mixture of sounds takes."""
+SPOOL = "spool"
+BLOCKED_RETRIES = 2
+"""A clip that is refused this often again, while others are not, stays `blocked`."""
 TOOLS = ("slvr", "soundfile", "soxr", "av", "numpy", "scipy", "yt-dlp")
 
 
@@ -72,6 +85,23 @@ def plan_sha256(recipe: Recipe, plan: Plan, codec: str, shard_mb: float) -> str:
     return hashlib.sha256("\n".join([head, *sorted(rows)]).encode()).hexdigest()
 
 
+def disk_note(plan: Plan, out: Path, codec: str) -> str | None:
+    """A sentence for the user when the disk looks too small for what is still missing."""
+    seconds = sum((clip.n_samples / SAMPLE_RATE_HZ) or _segment_s(clip) for clip in plan.clips)
+    here = out.resolve()
+    while not here.exists():
+        here = here.parent
+    there_bytes = sum(path.stat().st_size for path in out.glob("*.tar"))
+    missing_mb = (seconds * BYTES_PER_S[codec] - there_bytes) / 1e6
+    free_mb = shutil.disk_usage(here).free / 1e6
+    if missing_mb <= free_mb:
+        return None
+    return (
+        f"the disk of {out} has {free_mb:.0f} MB free, about {missing_mb:.0f} MB are missing; "
+        "when it is full the run stops and loses nothing"
+    )
+
+
 def prepare(out: Path) -> None:
     """Makes the output directory.
 
@@ -92,12 +122,19 @@ def prepare(out: Path) -> None:
 
 
 def build(
-    recipe: Recipe, plan: Plan, out: Path, codec: str, workers: int, shard_mb: float
+    recipe: Recipe,
+    plan: Plan,
+    out: Path,
+    codec: Literal["flac", "wav"],
+    workers: int,
+    shard_mb: float,
+    again: Collection[str] = (),
 ) -> Outcome:
     """Makes every shard that is not finished yet, then the table and the manifest.
 
     A process killed at any point loses at most the clips of the shard in work (a remote recipe:
-    none), and the same call completes to the same bytes.
+    none), and the same call completes to the same bytes. Clips of finished shards whose status is
+    in `again` are asked for once more; of the other clips nothing is.
 
     Raises:
         ValueError: the directory belongs to another plan or process; keys are not unique.
@@ -107,7 +144,8 @@ def build(
     if repeated:
         raise ValueError(f"{len(repeated)} clips have the key of another one: {repeated[0]}, ...")
     dealt = deal(plan.clips, shard_mb)
-    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb)) as ledger:
+    about = About(recipe.NAME, _public(recipe), codec, shard_mb, len(plan.clips))
+    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), about) as ledger:
         for leftover in out.glob(".*.partial"):
             leftover.unlink()
         finished = {
@@ -115,12 +153,16 @@ def build(
             for name, info in ledger.finished().items()
             if info.n == 0 or _is_intact(out / info.name, info.sha256)
         }
+        for name in reopen(out, dealt, finished, ledger, Spool(out / SPOOL), again):
+            del finished[name]
         pending = {name: clips for name, clips in dealt.items() if f"{name}.tar" not in finished}
         if pending:
-            (out / MANIFEST).unlink(missing_ok=True)
+            for name in (MANIFEST, CROISSANT):
+                (out / name).unlink(missing_ok=True)
             n_done = len(plan.clips) - sum(map(len, pending.values()))
             with track(f"ingest {out.name}", len(plan.clips), "clips", n_done) as progress:
                 _write_shards(recipe, pending, out, codec, workers, ledger, progress.advance)
+        shutil.rmtree(out / SPOOL, ignore_errors=True)
         outcome = Outcome(ledger.rows(), [s for s in ledger.finished().values() if s.n])
     assert len(outcome.rows) == len(plan.clips)
     if pending or not _is_described(out):
@@ -142,6 +184,13 @@ def build(
             extra=plan.extra,
         )
     return outcome
+
+
+def _public(recipe: Recipe) -> dict[str, object]:
+    """The recipe's options; those with `repr=False` may hold secrets and are left out."""
+    declared = dataclasses.fields(cast(Any, recipe))  # every recipe is a dataclass
+    fields = [field for field in declared if field.init and field.repr]
+    return {field.name: getattr(recipe, field.name) for field in fields}
 
 
 def _is_intact(tar: Path, sha256: str) -> bool:
@@ -166,53 +215,35 @@ def _write_shards(
     ledger: Ledger,
     advance: Callable[[], None],
 ) -> None:
-    spool = Spool(out / "spool") if recipe.REMOTE else None
-    maker = Maker(recipe, codec, spool)
+    spool = Spool(out / SPOOL)
+    make: Callable[[Clip], Clip] = functools.partial(recipe.make, codec=codec)
+    pace = None
+    if recipe.REMOTE:
+        remote = cast(RemoteRecipe, recipe)
+        pace = Pace(remote.politeness)
+        make = RemoteMaker(remote, codec, spool, ledger, pace)
     with _pool(recipe, workers) as pool:
         clips = (clip for clips in pending.values() for clip in clips)
-        made = _in_order(pool, maker, clips, window=4 * workers + 16)
+        made = _in_order(pool, make, clips, window=4 * workers + 16)
         try:
             for name, planned in pending.items():
                 split = planned[0].split
                 with ShardWriter(out, name, split, codec) as writer:
                     for _ in planned:
-                        clip = next(made)
-                        if clip.status == "blocked":
-                            raise OSError(
-                                f"the source refuses us for now ({clip.reason}: {clip.detail}); "
-                                "nothing fetched so far is lost: run the same command again later"
-                            )
-                        writer.write(clip)
+                        writer.write(next(made))
                         advance()
                 assert writer.info is not None
                 if writer.info.n == 0:
                     writer.path.unlink()
                     writer.path.with_suffix(".idx").unlink()
                 ledger.commit(writer.info, writer.rows)
-                if spool is not None:
-                    spool.drop([clip.key for clip in planned])
+                spool.drop([clip.key for clip in planned])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-@dataclass(frozen=True)
-class Maker:
-    """Makes one clip in a worker; keeps what came over a network."""
-
-    recipe: Recipe
-    codec: str
-    spool: Spool | None
-
-    def __call__(self, clip: Clip) -> Clip:
-        """The clip with audio or as a failure."""
-        if self.spool is None:
-            return self.recipe.make(clip, self.codec)
-        kept = self.spool.get(clip.key)
-        if kept is None:
-            kept = self.recipe.make(clip, self.codec)
-            self.spool.put(kept)
-        return kept
+        finally:
+            if pace is not None:
+                pace.stop()
 
 
 def _pool(recipe: Recipe, workers: int) -> Executor:
@@ -239,10 +270,20 @@ def _in_order(
     pool: Executor, make: Callable[[Clip], Clip], clips: Iterable[Clip], window: int
 ) -> Iterator[Clip]:
     """Results in the order of the clips, at most `window` ahead of the consumer."""
-    ahead: deque[Future[Clip]] = deque()
+    ahead: deque[tuple[Clip, Future[Clip]]] = deque()
+
+    def first() -> Clip:
+        clip, future = ahead.popleft()
+        made = future.result()
+        for _ in range(BLOCKED_RETRIES):
+            if made.status != "blocked":
+                break
+            made = pool.submit(make, clip).result()  # behind the clips that wait for a worker
+        return made
+
     for clip in clips:
-        ahead.append(pool.submit(make, clip))
+        ahead.append((clip, pool.submit(make, clip)))
         if len(ahead) >= window:
-            yield ahead.popleft().result()
+            yield first()
     while ahead:
-        yield ahead.popleft().result()
+        yield first()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from ingest.expected import Expected
+from ingest.pace import Politeness
 from shards.clip import Clip
 
 
@@ -17,6 +19,8 @@ class Plan:
         labels: label vocabulary, label -> name for people, in the order of the class index.
         options: what of the recipe's options changes the result; no paths, no secrets.
         notes: sentences for the user, printed before the work starts.
+        extra: what the manifest holds besides, for example class splits.
+        expected: what a complete data set gives, or None where nobody has counted.
     """
 
     clips: tuple[Clip, ...]
@@ -24,6 +28,7 @@ class Plan:
     options: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    expected: Expected | None = None
 
 
 class Recipe(Protocol):
@@ -58,4 +63,21 @@ class Recipe(Protocol):
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """The planned clip with its audio, or as a failure with status and reason."""
+        ...
+
+
+class RemoteRecipe(Recipe, Protocol):
+    """A recipe with `REMOTE`: `make` is one attempt, and the run decides on another one."""
+
+    @property
+    def politeness(self) -> Politeness:
+        """How fast the source may be asked, and how often again."""
+        ...
+
+    def make(self, clip: Clip, codec: str) -> Clip:
+        """As `Recipe.make`; called by several threads.
+
+        Raises:
+            FetchFailure: the source could not be fetched.
+        """
         ...

@@ -155,6 +155,29 @@ def _seconds(text: str, where: str) -> float:
     return seconds
 
 
+def read_ids(path: str | Path) -> tuple[str, ...]:
+    """Returns the YouTube ids of a text file: one on each line, `#` begins a comment.
+
+    Raises:
+        ValueError: a line is no id, or there is none; names the file and the line.
+        OSError: the file cannot be read.
+    """
+    ids = []
+    for number, line in enumerate(_lines(path), start=1):
+        is_comment = line.startswith("#") and not line.startswith(_SPREADSHEET_ERROR)
+        if is_comment or not line.strip():
+            continue
+        if not _YOUTUBE_ID.fullmatch(line.strip()):
+            raise ValueError(
+                f"{path}, line {number}: got {line.strip()[:40]!r}, expected a YouTube id: 11 "
+                "characters of A-Z, a-z, 0-9, '-' and '_'"
+            )
+        ids.append(line.strip())
+    if not ids:
+        raise ValueError(f"{path}: no id in this file; expected one on each line")
+    return tuple(ids)
+
+
 def read_label_names(path: str | Path) -> dict[str, str]:
     """Returns the display name of each ontology id, in the order of the label indices.
 
@@ -212,21 +235,8 @@ def download_csv(
         OSError: the file could not be fetched or stored; says which URL and what to do instead.
     """
     official = OFFICIAL[name]
-    url = url or official.url
     target = Path(cache_dir) / official.url.rpartition("/")[2]
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            _download(url, partial, timeout_s)
-            partial.replace(target)
-        except (OSError, http.client.HTTPException) as error:
-            raise OSError(
-                f"cannot fetch {url}: {error}. Save the file as {target} by other means, "
-                f"or give your own csv with --segments FILE."
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
+    fetch_once(url or official.url, target, timeout_s, "or give your own csv with --segments FILE")
     if official.sha256:
         with target.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -237,6 +247,33 @@ def download_csv(
                 sha256,
                 official.sha256,
             )
+    return target
+
+
+def fetch_once(url: str, target: Path, timeout_s: float = 30.0, instead: str = "") -> Path:
+    """Returns `target`, fetched if it is not there yet; it appears only when it is complete.
+
+    Args:
+        url: where it is.
+        target: where it goes; folders are made.
+        timeout_s: longest wait for the server, in seconds.
+        instead: what else the user may do, for the error message.
+
+    Raises:
+        OSError: the file could not be fetched or stored; says which URL and what to do instead.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        _download(url, partial, timeout_s)
+        partial.replace(target)
+    except (OSError, http.client.HTTPException) as error:
+        ways = [f"Save the file as {target} by other means", instead]
+        raise OSError(f"cannot fetch {url}: {error}. {', '.join(filter(None, ways))}") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return target
 
 

@@ -1,14 +1,11 @@
 """Clips that were fetched and wait for their shard: nothing is downloaded twice."""
 
-import dataclasses
 import json
 from pathlib import Path
 
-from shards.clip import Clip, Source
+from shards.clip import Clip
 from shards.files import AtomicFile
-
-UNSETTLED = ("blocked", "transient")
-"""Nothing is known about these clips: the next run asks for them again."""
+from shards.manifest import clip_of, clip_row
 
 
 class Spool:
@@ -23,24 +20,16 @@ class Spool:
         if not path.is_file():
             return None
         header, _, audio = path.read_bytes().partition(b"\n")
-        fields = json.loads(header)
-        fields["source"] = Source(**fields["source"])
-        fields["labels"] = tuple(fields["labels"])
-        return Clip(**fields, audio=audio or None)
+        return clip_of(json.loads(header), audio or None)
 
     def put(self, clip: Clip) -> None:
-        """Keeps a clip whose fate is settled."""
-        if clip.status in UNSETTLED:
-            return
+        """Keeps a clip."""
         self.directory.mkdir(exist_ok=True)
-        fields = dataclasses.asdict(dataclasses.replace(clip, audio=None))
-        del fields["audio"]
         with AtomicFile(self.directory / clip.key) as temporary:
-            temporary.write_bytes(json.dumps(fields).encode() + b"\n" + (clip.audio or b""))
+            header = json.dumps(clip_row(clip)).encode()
+            temporary.write_bytes(header + b"\n" + (clip.audio or b""))
 
     def drop(self, keys: list[str]) -> None:
         """Forgets clips that lie in a finished shard."""
         for key in keys:
             (self.directory / key).unlink(missing_ok=True)
-        if self.directory.is_dir() and not any(self.directory.iterdir()):
-            self.directory.rmdir()

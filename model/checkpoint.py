@@ -20,9 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from model.encoder import Encoder
+from model.encoder import VARIANTS, Encoder
+from model.released import load_released, parse_released_name, read_released
 
 PATTERN = "step-*.safetensors"
+BEST = "best.safetensors"
+"""The checkpoint with the lowest validation loss, where a run has validated."""
 ENCODER = "model.encoder."
 
 
@@ -98,25 +101,20 @@ class LoadedEncoder:
 
 
 def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
-    """The encoder of a checkpoint file, or of a run's newest checkpoint.
+    """The encoder of a checkpoint, of a run (its best or newest one), or of a published `.pt`.
 
     Args:
-        path: a checkpoint or the output folder of `train`.
-        variant: the variant that is expected; None takes any.
+        path: a checkpoint, the output folder of `train`, or a published MT-SLVR model.
+        variant: the variant that is expected; None takes any, and for a published model what its
+            file name says.
 
     Raises:
         ValueError: no checkpoint there, a damaged one, or one of another variant.
     """
     path = Path(path)
-    if path.is_dir():
-        found = checkpoints(path)
-        if not found:
-            raise ValueError(
-                f"{path}: no checkpoint ({PATTERN}) there; give the output folder of `train`"
-            )
-        path = found[-1]
-    elif not path.is_file():
-        raise ValueError(f"{path}: no such checkpoint; give the output folder of `train`")
+    if path.suffix == ".pt":
+        return _load_published(path, variant)
+    path = _checkpoint_file(path)
     tensors, state = read_checkpoint(path)
     shape = state["encoder"]
     if variant is not None and shape["variant"] != variant:
@@ -124,15 +122,49 @@ def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
             f"{path}: a checkpoint of variant {shape['variant']!r}, expected {variant!r}; choose "
             "the recipe that it was trained with"
         )
-    weights = {
-        name.removeprefix(ENCODER): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(ENCODER)
-    }
     encoder = Encoder(**shape)
-    encoder.load_state_dict(weights)
+    encoder.load_state_dict(
+        {
+            name.removeprefix(ENCODER): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(ENCODER)
+        }
+    )
+    return LoadedEncoder(encoder.eval(), _sha256(encoder), state["config"], state["step"], path)
+
+
+def _checkpoint_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such checkpoint; give the output folder of `train`")
+    if (path / BEST).is_file():
+        return path / BEST
+    found = checkpoints(path)
+    if not found:
+        raise ValueError(
+            f"{path}: no checkpoint ({PATTERN}) there; give the output folder of `train`"
+        )
+    return found[-1]
+
+
+def _load_published(path: Path, variant: str | None) -> LoadedEncoder:
+    name = parse_released_name(path)
+    if variant is None and name is not None:
+        variant = name.variant
+    if variant is None:
+        raise ValueError(
+            f"{path}: its name does not say which variant it is; add --variant, one of "
+            f"{', '.join(VARIANTS)}"
+        )
+    encoder = load_released(read_released(path), variant)
+    config = {"recipe": f"published {path.name}", "variant": variant, "normalise": "published"}
+    return LoadedEncoder(encoder.eval(), _sha256(encoder), config, 0, path)
+
+
+def _sha256(encoder: Encoder) -> str:
     digest = hashlib.sha256()
-    for name in sorted(weights):
+    for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
-        digest.update(weights[name].flatten().view(torch.uint8).numpy().tobytes())
-    return LoadedEncoder(encoder.eval(), digest.hexdigest(), state["config"], state["step"], path)
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from model.encoder import Encoder
+from model.encoder import TASKS, Encoder
 from model.objectives import Objective
 
 
@@ -19,6 +19,13 @@ class Losses(NamedTuple):
     total: Tensor
     contrastive: Tensor | None
     predictive: Tensor | None
+
+
+class Embeddings(NamedTuple):
+    """(B, D) embeddings of the first and the second view for each task that is trained."""
+
+    contrastive: tuple[Tensor, Tensor] | None
+    predictive: tuple[Tensor, Tensor] | None
 
 
 class MultiTask(nn.Module):
@@ -60,16 +67,26 @@ class MultiTask(nn.Module):
             x2: (B, 3, F, L) features of the second; row i of both comes from the same clip.
             labels: (B, K) float, 1 where the augmentation was applied to the clip.
         """
+        return self.losses(self.embed(x1, x2), labels)
+
+    def embed(self, x1: Tensor, x2: Tensor) -> Embeddings:
+        """Return the embeddings of two views for the tasks that are trained."""
         if self.predictive is None:
-            assert self.contrastive is not None
-            h1, h2 = (self.encoder(x, "contrastive") for x in (x1, x2))
-            loss = self.contrastive(h1, h2, labels)
-            return Losses(loss, loss, None)
+            return Embeddings((self.encoder(x1, TASKS[0]), self.encoder(x2, TASKS[0])), None)
         if self.contrastive is None:
-            h1, h2 = (self.encoder(x, "predictive") for x in (x1, x2))
-            loss = self.predictive(h1, h2, labels)
-            return Losses(self.predictive_weight * loss, None, loss)
-        for_contrastive, for_predictive = self.encoder.both(x1, x2)
-        contrastive = self.contrastive(*for_contrastive, labels)
-        predictive = self.predictive(*for_predictive, labels)
-        return Losses(contrastive + self.predictive_weight * predictive, contrastive, predictive)
+            return Embeddings(None, (self.encoder(x1, TASKS[1]), self.encoder(x2, TASKS[1])))
+        return Embeddings(*self.encoder.both(x1, x2))
+
+    def losses(self, embeddings: Embeddings, labels: Tensor) -> Losses:
+        """Return the losses of embedded views; see `forward`."""
+        contrastive = predictive = None
+        total = labels.new_zeros(())
+        if self.contrastive is not None:
+            assert embeddings.contrastive is not None
+            contrastive = self.contrastive(*embeddings.contrastive, labels)
+            total = total + contrastive
+        if self.predictive is not None:
+            assert embeddings.predictive is not None
+            predictive = self.predictive(*embeddings.predictive, labels)
+            total = total + self.predictive_weight * predictive
+        return Losses(total, contrastive, predictive)

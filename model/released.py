@@ -6,8 +6,11 @@ the encoder's, the joint model the encoder's behind `backbone.` and those of bot
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,6 +41,64 @@ _HEAD_NAMES = (
     (r"^(predict_projector\.layer4)\.", r"\1.0."),
 )
 _BACKBONE = "backbone."
+_FILE_NAME = re.compile(
+    r"(?P<data>.+?)_(?P<contrastive>simclr|simsiam)(v\d)?_trans_(?P<weight>\d+_\d+)"
+    r"_(?P<adapter>None|split|bn|series|parallel)_\d_\d_.*_(?P<batch>\d+)_(?P<lr>[\de.-]+)"
+    r"_\d{8}-\d{6}\.pt"
+)
+
+
+@dataclass(frozen=True)
+class ReleasedName:
+    """What the file name of a published model says of its training."""
+
+    data: str
+    contrastive: str
+    variant: str
+    predictive_weight: float
+    batch: int
+    lr: float
+
+
+def parse_released_name(path: Path) -> ReleasedName | None:
+    """Return what the name says, or None for a name of another form.
+
+    The form is data, contrastive objective, `trans`, weight of the predictive loss, adapter,
+    dimensions, channels, left-out augmentations, batch, learning rate and date, for example
+    `AS_BAL_simsiam_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt`.
+    """
+    match = _FILE_NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    return ReleasedName(
+        data=match["data"],
+        contrastive=match["contrastive"],
+        variant="none" if match["adapter"] == "None" else match["adapter"],
+        predictive_weight=float(match["weight"].replace("_", ".")),
+        batch=int(match["batch"]),
+        lr=float(match["lr"]),
+    )
+
+
+def read_released(path: Path) -> dict[str, Tensor]:
+    """Return the state dict of a published `.pt` file; nothing in it is executed.
+
+    Raises:
+        ValueError: no such file, no state dict, or one that only runs foreign code.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give a published MT-SLVR model (.pt)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path}: not a file of plain tensors ({str(error).splitlines()[0]}); expected the "
+            "state dict of a published MT-SLVR model"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path}: expected a state dict, name -> tensor, got {type(content)}")
+    # models trained on several GPUs carry the wrapper's prefix
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def load_released(state_dict: Mapping[str, Tensor], variant: str) -> Encoder:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.augmentations import DEFAULT, Augmentation, Params
+from pipeline.blocks import block_rows
 
 N_VIEWS = 2
 
@@ -56,25 +57,35 @@ class Plan:
     def labels(self) -> Tensor:
         """(B, A) float32 on the device: 1 where the augmentation is in the clip's chain."""
         columns = torch.arange(len(self.names))
-        return (self.order[:, :, None] == columns).any(1).float().to(self.device)
+        labels = (self.order[:, :, None] == columns).any(1).float()
+        return labels.to(self.device, non_blocking=True)
 
     @cached_property
     def groups(self) -> list[tuple[str, Tensor]]:
         """Batched calls in order: an augmentation and the rows, of V * B, that it changes next.
 
-        The grouping is worked out on the host and uploaded at once, so that applying it never
-        waits for the device.
+        Whatever most clips wait for comes next: about 29 calls for 100 clips of up to seven
+        augmentations, where one call for each position and augmentation would make 46. The
+        grouping is worked out on the host and uploaded at once, so that applying it never waits
+        for the device.
         """
+        # One column more, so that every clip's position points at something, at last at -1.
+        order = np.pad(self.order.numpy(), ((0, 0), (0, 1)), constant_values=-1)
+        position = np.zeros((len(self), 1), np.int64)
         names, rows = [], []
-        for position in self.order.T:
-            for index, name in enumerate(self.names):
-                clips = (position == index).nonzero()[:, 0]
-                if len(clips):
-                    names.append(name)
-                    rows.append(torch.cat([clips + view * len(self) for view in range(N_VIEWS)]))
+        while True:
+            wanted = np.take_along_axis(order, position, 1)[:, 0]
+            waiting = np.bincount(wanted[wanted >= 0], minlength=len(self.names))
+            if not waiting.any():
+                break
+            index = int(waiting.argmax())
+            clips = np.flatnonzero(wanted == index)
+            position[clips] += 1
+            names.append(self.names[index])
+            rows.append(np.concatenate([clips + view * len(self) for view in range(N_VIEWS)]))
         if not rows:
             return []
-        uploaded = torch.cat(rows).to(self.device, non_blocking=True)
+        uploaded = torch.from_numpy(np.concatenate(rows)).to(self.device, non_blocking=True)
         return list(zip(names, torch.split(uploaded, [len(r) for r in rows]), strict=True))
 
     def describe(self, clip: int) -> list[Step]:
@@ -177,8 +188,8 @@ class Views:
     def apply(self, waves: Tensor, plan: Plan) -> Tensor:
         """(B, T) float32 or bfloat16 -> (V, B, T) of the same dtype.
 
-        At each position of the chain the rows that take the same augmentation there go through
-        it together, both views in one call.
+        The rows that wait for the same augmentation go through it together, both views in one
+        call; on the CPU in blocks that stay near its caches.
 
         Raises:
             ValueError: The plan is for another number of clips or other augmentations.
@@ -195,10 +206,11 @@ class Views:
             )
         views = waves.repeat(N_VIEWS, 1)
         for name, rows in plan.groups:
-            params = {
-                key: value.flatten(0, 1).index_select(0, rows)
-                for key, value in plan.params[name].items()
-            }
-            changed = self.augmentations[name].apply(views.index_select(0, rows), params)
-            views.index_copy_(0, rows, changed)
+            for block in torch.split(rows, block_rows(waves)):
+                params = {
+                    key: value.flatten(0, 1).index_select(0, block)
+                    for key, value in plan.params[name].items()
+                }
+                changed = self.augmentations[name].apply(views.index_select(0, block), params)
+                views.index_copy_(0, block, changed)
         return views.view(N_VIEWS, *waves.shape)

@@ -26,6 +26,8 @@ STATUSES = (
     "refused",  # a source too large, or a live stream, that we would not fetch
 )
 """What can become of a clip that was asked for; all but `ok` are kept as rows with a reason."""
+UNSETTLED = ("blocked", "transient")
+"""Nothing is known about these clips: a later try may get them. Never to be counted as gone."""
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
@@ -45,7 +47,9 @@ class Clip:
 
     `audio` is the encoded member exactly as it lies in the shard (FLAC or WAV, 16 bit,
     `sample_rate_hz`, mono), or None while planned and after a failure. `n_samples` of a planned
-    clip is what the plan expects, 0 for unknown.
+    clip is what the plan expects, 0 for unknown. `source_format` is the site's name of the format
+    that was chosen, `source_codec` FFmpeg's name of its audio codec; they and
+    `source_bytes` are known of what came over a network.
     """
 
     key: str
@@ -58,7 +62,10 @@ class Clip:
     detail: str = ""
     sample_rate_hz: int = SAMPLE_RATE_HZ
     n_samples: int = 0
+    source_bytes: int = 0
     source_sha256: str = ""
+    source_format: str = ""
+    source_codec: str = ""
     pcm_sha256: str = ""
     audio: bytes | None = field(default=None, repr=False)
 

@@ -1,5 +1,6 @@
 """`dataset.json` and `clips.parquet`: what a shard directory says about itself."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.clip import Clip
+from shards.clip import Clip, Source
 from shards.files import AtomicFile
 
 SCHEMA_VERSION = 1
@@ -30,7 +31,10 @@ CLIPS_SCHEMA = pa.schema(
         ("licence", pa.string()),
         ("sample_rate_hz", pa.int32()),
         ("n_samples", pa.int64()),
+        ("source_bytes", pa.int64()),
         ("source_sha256", pa.string()),
+        ("source_format", pa.string()),
+        ("source_codec", pa.string()),
         ("pcm_sha256", pa.string()),
         ("shard", pa.string()),
         ("audio_offset_bytes", pa.int64()),
@@ -112,7 +116,10 @@ def clip_fields(clip: Clip) -> Row:
         "licence": clip.licence,
         "sample_rate_hz": clip.sample_rate_hz,
         "n_samples": clip.n_samples,
+        "source_bytes": clip.source_bytes,
         "source_sha256": clip.source_sha256,
+        "source_format": clip.source_format,
+        "source_codec": clip.source_codec,
         "pcm_sha256": clip.pcm_sha256,
     }
 
@@ -127,6 +134,13 @@ def clip_row(clip: Clip) -> Row:
         "audio_offset_bytes": None,
         "audio_length_bytes": None,
     }
+
+
+def clip_of(row: Row, audio: bytes | None) -> Clip:
+    """The clip of a row; `audio` is its member."""
+    known = {f.name: row[f.name] for f in dataclasses.fields(Clip) if f.name in row}
+    source = Source(row["source_uri"], row["start_s"], row["end_s"])
+    return Clip(**known | {"labels": tuple(row["labels"]), "source": source, "audio": audio})
 
 
 def write_clips(path: Path, rows: Iterable[Row]) -> None:

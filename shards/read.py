@@ -3,68 +3,88 @@
 Letters: T samples.
 """
 
+import hashlib
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import fsspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import webdataset as wds
+from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from shards.audio import decode
 from shards.clip import OK, SAMPLE_RATE_HZ
-from shards.files import file_sha256
-from shards.manifest import CLIPS, MANIFEST, Manifest
+from shards.manifest import CLIPS, MANIFEST, Manifest, ShardInfo
 
 Pcm = npt.NDArray[np.int16]
 
 
 class ShardDirectory:
-    """A finished shard directory.
+    """A finished shard directory, here or remote.
 
     Attributes:
-        path: the directory.
+        location: its path or URL.
         manifest: the content of `dataset.json`.
         fingerprint: SHA-256 of `dataset.json`, which holds the hash of everything else.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+    def __init__(self, location: str, manifest: Manifest, fingerprint: str) -> None:
+        self.location = location
         self.manifest = manifest
-        self.fingerprint = file_sha256(path / MANIFEST)
+        self.fingerprint = fingerprint
 
     @classmethod
     def open(cls, path: str | Path, sample_rate_hz: int = SAMPLE_RATE_HZ) -> "ShardDirectory":
-        """Opens a directory after a look at its manifest.
+        """Opens a directory, or a URL (s3://, https://, gs://), after a look at its manifest.
 
         Raises:
             ValueError: no directory, unfinished, no manifest of ours, or another sample rate.
         """
-        path = Path(path)
-        if not path.is_dir():
+        location = str(path).rstrip("/")
+        if not is_remote(location) and not Path(location).is_dir():
             raise ValueError(f"{path}: no such shard directory; make one with `ingest`")
-        if not (path / MANIFEST).is_file():
+        try:
+            with open_file(f"{location}/{MANIFEST}") as file:
+                content = file.read()
+        except FileNotFoundError as error:
             raise ValueError(
                 f"{path}: incomplete, {MANIFEST} is missing (it is written last); run the same "
                 f"`ingest ... --out {path}` again, it goes on where it stopped"
-            )
+            ) from error
         try:
-            manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+            manifest = Manifest.from_json(content.decode())
         except ValueError as error:
             raise ValueError(
-                f"{path / MANIFEST}: {error}; rebuild the directory with `ingest ...`"
+                f"{location}/{MANIFEST}: {error}; rebuild the directory with `ingest ...`"
             ) from error
         if manifest.sample_rate_hz != sample_rate_hz:
             raise ValueError(
                 f"{path}: shards of {manifest.sample_rate_hz} Hz, expected {sample_rate_hz} Hz; "
                 f"build them again with `ingest ...`, it resamples to {SAMPLE_RATE_HZ} Hz"
             )
-        return cls(path, manifest)
+        return cls(location, manifest, hashlib.sha256(content).hexdigest())
+
+    @property
+    def path(self) -> Path:
+        """The directory, where it is here.
+
+        Raises:
+            ValueError: it is remote.
+        """
+        if is_remote(self.location):
+            raise ValueError(
+                f"{self.location}: remote shards can only be streamed, by `train`; for anything "
+                "else copy the directory here"
+            )
+        return Path(self.location)
 
     @property
     def name(self) -> str:
@@ -78,7 +98,9 @@ class ShardDirectory:
 
     def rows(self) -> pd.DataFrame:
         """`clips.parquet`: one row for every clip that was asked for."""
-        rows: pd.DataFrame = pq.read_table(self.path / CLIPS).to_pandas()
+        with open_file(f"{self.location}/{CLIPS}") as file:
+            # whole: not every web server lets one seek
+            rows: pd.DataFrame = pq.read_table(pa.BufferReader(file.read())).to_pandas()
         rows["labels"] = rows["labels"].map(list)
         return rows
 
@@ -90,7 +112,7 @@ class ShardDirectory:
         """
         if split not in self.splits:
             raise ValueError(
-                f"{self.path}: no split {split!r}; expected one of {', '.join(self.splits)}"
+                f"{self.location}: no split {split!r}; expected one of {', '.join(self.splits)}"
             )
         rows = self.rows()
         wanted = rows[(rows["split"] == split) & (rows["status"] == OK)]
@@ -111,28 +133,94 @@ class ShardDirectory:
         buffer of `shuffle_buffer` (1: no shuffling), both the same at every call; processes and
         DataLoader workers share the shards.
         """
-        shards = [str(self.path / s.name) for s in self.manifest.shards if s.split == split]
-        order = random.Random(f"{seed} {epoch}")
-        if shuffle_buffer > 1:
-            order.shuffle(shards)
-        codec = self.manifest.codec
-        return iter(
-            wds.DataPipeline(
-                wds.SimpleShardList(shards),
-                wds.split_by_node,
-                wds.split_by_worker,
-                wds.tarfile_to_samples(),
-                wds.shuffle(shuffle_buffer, initial=shuffle_buffer, rng=order),
-                wds.to_tuple("__key__", codec, "json"),
-                wds.map_tuple(str, decode, json.loads),
-            )
+        shards = self.shards(split, seed, epoch) if shuffle_buffer > 1 else self.shards(split)
+        for key, audio, fields in self.members(
+            shards, seed, epoch, shuffle_buffer, wds.split_by_node, wds.split_by_worker
+        ):
+            yield key, decode(audio), json.loads(fields)
+
+    def shards(self, split: str, seed: int | None = None, epoch: int = 0) -> list[ShardInfo]:
+        """The shards of a split; with a seed in an order drawn from (seed, epoch)."""
+        shards = [shard for shard in self.manifest.shards if shard.split == split]
+        if seed is not None:
+            random.Random(f"{seed} {epoch}").shuffle(shards)
+        return shards
+
+    def members(
+        self,
+        shards: list[ShardInfo],
+        seed: int,
+        epoch: int,
+        shuffle_buffer: int,
+        *splitters: Callable[[Any], Any],
+    ) -> Iterator[tuple[str, bytes, bytes]]:
+        """Key, audio member and `<key>.json` of each clip of some shards, as they are stored.
+
+        Args:
+            shards: what to read, in order.
+            seed: with the epoch, of the shuffling.
+            epoch: see `seed`.
+            shuffle_buffer: clips that wait to be drawn; 1 keeps the order.
+            splitters: of the webdataset library, that choose among the shards.
+        """
+        order = random.Random(f"{seed} {epoch} clips")
+        stages = (
+            wds.SimpleShardList([f"{self.location}/{shard.name}" for shard in shards]),
+            *splitters,
+            _read_shards,
+            wds.shuffle(shuffle_buffer, initial=shuffle_buffer, rng=order),
+            wds.to_tuple("__key__", self.manifest.codec, "json"),
         )
+        return iter(wds.DataPipeline(*stages))
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URL."""
+    return "://" in location
+
+
+def open_file(location: str) -> IO[bytes]:
+    """A file, here or behind a URL, open for reading.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: the URL cannot be read.
+    """
+    if not is_remote(location):
+        return Path(location).open("rb")
+    try:
+        file: IO[bytes] = fsspec.open(location, "rb").open()
+        return file
+    except OSError:
+        raise
+    except Exception as error:  # each file system has its own, and s3fs is not always installed
+        raise ValueError(
+            f"{location}: {error}; `pip install 'slvr[remote]'` brings s3:// and https://, and "
+            "check address and credentials"
+        ) from error
+
+
+def _read_shards(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The stage of a webdataset pipeline from the names of tars to samples."""
+    for shard in shards:
+        url = shard["url"]
+        try:
+            with open_file(url) as stream:
+                files = (file | {"__url__": url} for file in tar_file_iterator(stream))
+                yield from group_by_keys(files)
+        except Exception as error:  # of tarfile, of the network, of a file system of fsspec
+            raise ValueError(
+                f"{url}: cannot be read to its end: {error.__cause__ or error}"
+            ) from error
 
 
 class ClipDataset:
     """Clips by position: `dataset[i]` is (T,) int16, mono, read with one seek.
 
     Safe over threads, forks and pickling: reads are positioned and share no file offset.
+
+    Attributes:
+        n_samples: length of each clip.
     """
 
     def __init__(self, directory: Path, clips: pd.DataFrame) -> None:
@@ -143,6 +231,7 @@ class ClipDataset:
         self._offset_bytes = clips["audio_offset_bytes"].to_numpy(np.int64)
         self._length_bytes = clips["audio_length_bytes"].to_numpy(np.int64)
         self._keys = clips["key"].tolist()
+        self.n_samples = clips["n_samples"].to_numpy(np.int64)
         self._files: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -158,7 +247,9 @@ class ClipDataset:
         path = self._directory / self._names[shard]
         try:
             if shard not in self._files:
-                self._files[shard] = os.open(path, os.O_RDONLY)
+                opened = os.open(path, os.O_RDONLY)
+                if self._files.setdefault(shard, opened) != opened:  # another thread was faster
+                    os.close(opened)
             length = int(self._length_bytes[i])
             member = os.pread(self._files[shard], length, int(self._offset_bytes[i]))
             if len(member) != length:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from shards.clip import OK, Clip
+from shards.croissant import CROISSANT, croissant
 from shards.files import AtomicFile, file_sha256, write_text
 from shards.manifest import (
     CLIPS,
@@ -107,7 +108,7 @@ class ShardWriter:
 def finish(
     directory: Path, rows: Sequence[Row], shards: Sequence[ShardInfo], **about: Any
 ) -> Manifest:
-    """Writes `clips.parquet`, then `dataset.json`: the directory is complete.
+    """Writes `clips.parquet`, `croissant.json`, then `dataset.json`: the directory is complete.
 
     Args:
         directory: holds the shards.
@@ -127,6 +128,7 @@ def finish(
         clips_sha256=file_sha256(directory / CLIPS),
         **about,
     )
+    write_text(directory / CROISSANT, croissant(manifest))
     write_text(directory / MANIFEST, manifest.to_json())
     return manifest
 

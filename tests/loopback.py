@@ -178,15 +178,26 @@ def tones(kind: Literal["m4a", "webm"], seconds: int = 12) -> bytes:
     }[kind]
     frequency_hz = np.repeat([tone_hz(second) for second in range(seconds)], rate)
     wave = 0.5 * np.sin(2 * np.pi * np.cumsum(frequency_hz) / rate)
+    return _encoded(np.stack([wave, 0.5 * wave]), codec, container, rate)
+
+
+def _encoded(samples: np.ndarray, codec: str, container: str, rate: int) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout="stereo")
-        samples = np.stack([wave, 0.5 * wave]).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            samples.astype(np.float32), format="fltp", layout="stereo"
+        )
         frame.sample_rate = rate
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return buffer.getvalue()
+
+
+@functools.cache
+def silence(seconds: int = 12) -> bytes:
+    """Returns m4a whose samples are all zero."""
+    return _encoded(np.zeros((2, 44_100 * seconds)), "aac", "mp4", 44_100)
 
 
 @functools.cache

@@ -243,3 +243,43 @@ def test_logistic_agrees_with_scikit_learn_on_the_features_of_the_original() -> 
         for s, q in zip(supports.double(), queries.double(), strict=True)
     ]
     assert (ours == np.array(theirs)).mean() >= 0.999
+
+
+def feature_set(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features (600, D) of 20 classes as encoders give them, and the classes."""
+    rng = np.random.default_rng(11)
+    labels = np.arange(600) % 20
+    if name == "rectified, off the origin":
+        means = np.abs(rng.normal(size=(20, 256)))
+        return np.maximum(means[labels] + 2.5 * rng.normal(size=(600, 256)), 0), labels
+    if name == "a few dimensions carry all, heavy tails":
+        scale = 0.8 ** np.arange(64)
+        means = rng.normal(size=(20, 64)) * scale
+        return 3 * (means[labels] + scale * rng.standard_t(3, (600, 64))), labels
+    assert name == "decibels"
+    means = -40 + 8 * rng.normal(size=(20, 128))
+    return means[labels] + 12 * rng.normal(size=(600, 128)), labels
+
+
+@pytest.mark.parametrize("normalise", ["none", "l2"])
+@pytest.mark.parametrize(
+    "name",
+    ["rectified, off the origin", "a few dimensions carry all, heavy tails", "decibels"],
+)
+def test_sgd_is_as_accurate_as_scikit_learn_on_other_features(name: str, normalise: str) -> None:
+    features, labels = feature_set(name)
+    if normalise == "l2":
+        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    tasks = sample_tasks(labels.astype(str), 5, 1, 5, 120, 0)
+    x = torch.tensor(features, dtype=torch.float32)
+    each, one = np.arange(len(x)), np.ones(len(x), dtype=int)
+    ours = few_shot_accuracies(x, each, one, tasks, "sgd", "none")
+    theirs = []
+    for t in range(len(tasks.support)):
+        fitted = SGDClassifier(**SGD, random_state=t)
+        fitted.fit(features[tasks.support[t, :, 0]], np.arange(5))
+        guess = fitted.decision_function(features[tasks.query[t].ravel()]).argmax(1)
+        theirs.append((guess == np.arange(5).repeat(5)).mean())
+    (mean, ci), (other_mean, other_ci) = mean_and_ci(ours), mean_and_ci(np.array(theirs))
+    assert abs(mean - other_mean) < np.hypot(ci, other_ci)
+    assert 0.25 < mean < 0.97, "neither chance nor trivial"

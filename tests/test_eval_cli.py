@@ -7,12 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from docstring_parser import parse_from_object
 
 from eval.cli import main
-from eval.config import EvaluateConfig
+from eval.config import CONFIGS, EvaluateConfig
+from eval.embedders import EncoderEmbedder
 from eval.report import REPORT
-from model.checkpoint import checkpoint_name, write_checkpoint
+from model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
 from model.encoder import Encoder
+from model.released import published_names
 from shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -35,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDi
 
 
 def evaluate(*args: str) -> int:
-    return main(["--checkpoint", "runs/x", "--n-tasks", "200", "--piece-s", "0.2", *args])
+    return main(["--checkpoint", "runs/x", "--n-tasks", "200", "--piece", "0.2", *args])
 
 
 def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
@@ -69,7 +72,7 @@ def test_several_checkpoints_and_sets_make_one_table(
     make_directory("more", n_clips=12, n_classes=6, split="test")
     checkpoint = here / "runs" / "x" / checkpoint_name(7)
     args = ["--checkpoint", "runs/x", "--checkpoint", str(checkpoint), "--shards", "data", "more"]
-    args += ["--n-tasks", "50", "--piece-s", "0.2", "--out", "both", "--n-way", "4"]
+    args += ["--n-tasks", "50", "--piece", "0.2", "--out", "both", "--n-way", "4"]
     assert main(args) == 0
     scores = pd.read_csv(here / "both" / "results.csv")
     models = ["x", "step-00000007", "untrained x", "mean log-mel"]
@@ -81,7 +84,7 @@ def test_several_checkpoints_and_sets_make_one_table(
 def test_baselines_can_be_left_out_and_a_file_gives_the_settings(here: Path) -> None:
     Path("settings.yaml").write_text("n_tasks: 30\nclassifier: centroid\nbaselines: false\n")
     args = ["--config", "settings.yaml", "--checkpoint", "runs/x", "--shards", "data"]
-    assert main([*args, "--piece-s", "0.2"]) == 0
+    assert main([*args, "--piece", "0.2"]) == 0
     scores = pd.read_csv(here / "results" / "x" / "results.csv")
     assert scores[["model", "classifier", "n_tasks"]].values.tolist() == [["x", "centroid", 30]]
 
@@ -101,11 +104,14 @@ def test_classes_left_out_are_named(here: Path, make_directory: MakeDirectory, c
         (["--shards", "data", "--n-way", "6"], "--n-way 5"),
         (["--shards", "data", "--split", "dev"], "no split 'dev'"),
         (["--shards", "data", "--n-way", "1"], "--n-way 1: out of range"),
-        (["--shards", "data", "--piece-s", "0"], "--piece-s 0.0: out of range"),
+        (["--shards", "data", "--piece", "0"], "--piece 0: expected native, 5s, whole"),
         (["--shards", "data", "--device", "tpu9"], "--device tpu9"),
         (["--shards", "data", "--out", "runs"], "runs: exists and holds no results"),
         (["--shards", "data", "--out", "data/dataset.json"], "is a file"),
         (["--shards", "data", "--checkpoint", "data"], "data: no checkpoint"),
+        (["--shards", "data", "--checkpoint", "runs/x"], "runs/x is given twice"),
+        (["--shards", "data", "--encoder", "nowhere:f"], "--encoder nowhere:f"),
+        (["--shards", "data", "--seed", "-1"], "--seed -1: out of range"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(
@@ -118,10 +124,133 @@ def test_wrong_arguments_get_one_sentence(
     assert not (here / "results").exists()
 
 
+def test_one_class_is_refused_with_the_numbers(
+    here: Path, make_directory: MakeDirectory, capsys
+) -> None:
+    make_directory("single", n_classes=1, split="eval")
+    assert evaluate("--shards", "single") == 2
+    assert "1 of the 1 classes have so many" in capsys.readouterr().err
+
+
+def test_nothing_to_evaluate_is_refused(here: Path, capsys) -> None:
+    assert main(["--shards", "data"]) == 2
+    assert "nothing to evaluate: give --checkpoint" in capsys.readouterr().err
+
+
 def test_unlabelled_shards_are_refused(here: Path, make_directory: MakeDirectory, capsys) -> None:
     make_directory("bare", n_classes=0)
     assert evaluate("--shards", "bare") == 2
     assert "no label" in capsys.readouterr().err
+
+
+def as_benchmark(directory: str, recipe: str) -> None:
+    """Makes a directory one of the benchmark's sets, by its manifest."""
+    path = Path(directory) / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe": recipe}))
+
+
+def test_a_set_of_the_benchmark_stands_beside_what_is_published(
+    here: Path, make_directory: MakeDirectory, capsys
+) -> None:
+    make_directory("watkins", n_clips=64, n_classes=32, split="test")
+    as_benchmark("data", "esc50")
+    as_benchmark("watkins", "watkins")
+    assert evaluate("--shards", "data", "watkins", "--protocol", "published") == 0
+    printed = capsys.readouterr().out
+    for part in ("protocol published", "average rank", "SimCLR MT-Bn (published)", "69.17"):
+        assert part in printed
+    text = (here / "results" / "x" / "results.md").read_text()
+    different = "data is not the benchmark's: 20 clips for 2,000, 5 classes in split eval for 10"
+    assert different in text and "watkins is not the benchmark's: 64 clips for 1,698." in text
+    assert "| model | ESC-50* | Watkins* | avg rank |" in text
+    assert "less SimCLR MT-Parallel" in text  # the recipe "demo" has no row of its own
+    assert r"\toprule" in (here / "results" / "x" / "results.tex").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "waveforms", "features", "piece"),
+    [
+        ("matched", "as in training", "l2", "0.2 s"),
+        ("published", "not at all", "none", "1 s"),
+        ("later", "each", "l2", "5 s"),
+    ],
+)
+def test_the_protocol_decides_and_is_in_every_table(
+    here: Path, name: str, waveforms: str, features: str, piece: str
+) -> None:
+    as_benchmark("data", "speechcommands")
+    args = ["--checkpoint", "runs/x", "--shards", "data", "--n-tasks", "20", "--protocol", name]
+    if name == "matched":
+        args += ["--piece", "0.2"]
+    assert main(args) == 0
+    scores = pd.read_csv(here / "results" / "x" / "results.csv", keep_default_na=False)
+    row = scores.iloc[0]
+    assert (row.protocol, row.waveforms) == (name, waveforms)
+    assert (row.normalise_features, row.piece) == (features, piece)
+    normalisation = {"matched": "published", "published": "none", "later": "per-clip"}[name]
+    encoder = load_encoder("runs/x").encoder
+    expected = EncoderEmbedder("x", encoder, normalisation, torch.device("cpu")).fingerprint
+    assert row.model_sha256 == expected
+    for file in ("results.md", "results.tex", REPORT):
+        assert f"protocol {name}" in (here / "results" / "x" / file).read_text()
+
+
+def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
+    Path("mine.py").write_text(
+        "import torch\n"
+        "def embed(waves):\n"
+        "    return torch.stack([waves.mean(1), waves.std(1)], 1)\n"
+    )
+    args = ["--encoder", "mine:embed", "--checkpoint", "runs/x", "--shards", "data"]
+    assert main([*args, "--n-tasks", "50", "--piece", "whole"]) == 0
+    scores = pd.read_csv(here / "results" / "x" / "results.csv")
+    assert scores["model"].tolist() == ["x", "mine:embed", "untrained", "mean log-mel"]
+    assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole-clip"
+    args = ["--encoder", "mine:embed", "--shards", "data", "--n-tasks", "50", "--no-baselines"]
+    assert main(args) == 0
+    assert (here / "results" / "mine-embed" / REPORT).is_file()
+
+
+def test_a_published_model_is_evaluated(here: Path) -> None:
+    encoder = Encoder("bn", dim=1000)
+    names = published_names(encoder)
+    torch.save({names[k]: v for k, v in encoder.state_dict().items()}, here / "theirs.pt")
+    args = ["--released", "theirs.pt", "--variant", "bn", "--shards", "data", "--n-tasks", "20"]
+    assert main([*args, "--piece", "0.2", "--no-baselines"]) == 0
+    scores = pd.read_csv(here / "results" / "theirs" / "results.csv")
+    assert scores[["model", "dim"]].values.tolist() == [["theirs", 1000]]
+
+
+def test_features_of_another_checkpoint_are_not_taken(here: Path) -> None:
+    torch.manual_seed(2)
+    tensors = {f"model.encoder.{k}": v for k, v in Encoder(**SHAPE).state_dict().items()}
+    state = {"encoder": SHAPE, "config": {"normalise": "published"}, "step": 7}
+    assert evaluate("--shards", "data", "--no-baselines") == 0
+    write_checkpoint(here / "runs" / "x" / checkpoint_name(7), tensors, state)
+    assert evaluate("--shards", "data", "--no-baselines") == 0
+    first, second = sorted((here / "results" / "features").glob("*/features.npy"))
+    assert first.read_bytes() != second.read_bytes()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_other_commands_describe_themselves(name: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    printed = capsys.readouterr().out
+    assert f"usage: evaluate {name}" in printed
+    for field in CONFIGS[name].__dataclass_fields__:
+        assert "--" + field.replace("_", "-") in printed
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"evaluate {name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_every_setting_is_described() -> None:
+    for config in (EvaluateConfig, *CONFIGS.values()):
+        for part in config.__bases__:
+            described = {p.arg_name: p.description for p in parse_from_object(part).params}
+            for name in part.__dataclass_fields__:
+                assert described.get(name), f"{part.__name__}.{name}"
 
 
 def test_help_knows_every_setting_and_loads_no_torch() -> None:

@@ -47,7 +47,9 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 def test_eval_takes_features_from_the_pipeline_not_augmentations() -> None:
-    for path in (ROOT / "eval").rglob("*.py"):
+    # the one that measures how far augmentations move the features
+    others = set((ROOT / "eval").rglob("*.py")) - {ROOT / "eval" / "invariance.py"}
+    for path in others:
         assert not {m for m in imports(path) if m.startswith(("pipeline.aug", "pipeline.views"))}
 
 

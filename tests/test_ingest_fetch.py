@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from http.cookiejar import Cookie
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError
 
 from ingest import fetch
-from ingest.fetch import FetchOptions, fetch_audio, missing_javascript_runtime
+from ingest.fetch import Fetched, Fetcher, Fetchers, missing_javascript_runtime
 from ingest.fetch_errors import (
     RULES,
     FetchFailure,
@@ -34,6 +35,7 @@ from ingest.fetch_errors import (
     parse_retry_after,
     redact,
 )
+from ingest.fetch_options import FetchOptions
 from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
 
 
@@ -43,6 +45,10 @@ def options(server=None, **changes) -> FetchOptions:
     if server:
         values["source_url"] = server.url("/{id}")
     return FetchOptions(**values | changes)
+
+
+def fetch_audio(url, directory, chosen) -> Fetched:
+    return Fetcher(chosen).fetch(url, directory)
 
 
 def fetch_route(route, tmp_path, **changes):
@@ -229,6 +235,67 @@ def test_a_lost_fragment_is_an_error_and_not_a_gap(tmp_path):
         with pytest.raises(FetchFailure) as caught:
             fetch_audio(chosen.url("clip"), tmp_path, chosen)
     assert (caught.value.status, caught.value.reason) == ("transient", "media_url")
+
+
+# --- one fetcher for many sources -------------------------------------------------------------
+
+
+def test_a_fetcher_goes_on_as_new_after_every_kind_of_failure(tmp_path):
+    faults = {f"/bad{i}": route for i, (route, _, _) in enumerate(FAULTS.values())}
+    statuses = {
+        f"/s{i}": Route(fault="status", status=code) for i, (code, _, _) in enumerate(STATUSES)
+    }
+    good = Route(tones("m4a"), "text/plain")
+    with serve(faults | statuses | {"/good": good}) as server:
+        fetcher = Fetcher(options(server))
+        for n, path in enumerate([*faults, *statuses]):
+            (tmp_path / f"bad{n}").mkdir()
+            with pytest.raises(FetchFailure):
+                fetcher.fetch(server.url(path), tmp_path / f"bad{n}")
+            (tmp_path / f"good{n}").mkdir()
+            fetched = fetcher.fetch(server.url("/good"), tmp_path / f"good{n}")
+            assert fetched.path.parent == tmp_path / f"good{n}"
+            assert fetched.path.read_bytes() == good.body
+            assert fetched.source_url == server.url("/good")
+            assert len(fetched.warnings) <= 2
+
+
+def test_the_time_limit_counts_from_each_fetch(tmp_path, monkeypatch):
+    now_s = [0.0]
+    monkeypatch.setattr(fetch.time, "monotonic", lambda: now_s[0])
+    with serve({"/clip": Route(tones("m4a"))}) as server:
+        fetcher = Fetcher(options(server, max_fetch_s=5.0))
+        for n in range(3):
+            (tmp_path / str(n)).mkdir()
+            fetcher.fetch(server.url("/clip"), tmp_path / str(n))
+            now_s[0] += 4.0
+
+
+def test_cookies_that_a_site_sets_later_are_secrets_too(tmp_path):
+    with serve({"/clip": Route(fault="status", status=404)}) as server:
+        fetcher = Fetcher(options(server, source_url=server.url("/{id}") + f"/{COOKIE}"))
+        cookie = Cookie(
+            *(0, "SID", COOKIE, None, False, "127.0.0.1", False, False, "/", True, False),
+            *(None, False, None, None, {}),
+        )
+        fetcher._downloader.cookiejar.set_cookie(cookie)
+        with pytest.raises(FetchFailure) as caught:
+            fetcher.fetch(server.url(f"/clip/{COOKIE}"), tmp_path)
+    assert COOKIE not in repr(caught.value)
+
+
+def test_proxies_take_turns(tmp_path):
+    """A proxy is asked for a whole URL; yt-dlp asks for a page and for its media."""
+    routes = {"http://mirror.test/clip": Route(tones("m4a"))}
+    with serve(dict(routes)) as first, serve(dict(routes)) as second:
+        proxies = [f"http://127.0.0.1:{server.port}" for server in (first, second)]
+        fetchers = Fetchers(options(source_url="http://mirror.test/{id}"), proxies)
+        asked = []
+        for n in range(4):
+            (tmp_path / str(n)).mkdir()
+            fetchers.next().fetch(fetchers.options.url("clip"), tmp_path / str(n))
+            asked.append((first.requests.total(), second.requests.total()))
+    assert asked == [(2, 0), (2, 2), (4, 2), (4, 4)]
 
 
 # --- YouTube's words -------------------------------------------------------------------------
@@ -493,7 +560,7 @@ def test_proxy_credentials_stay_out_of_failures(tmp_path):
 
 def test_passwords_that_yt_dlp_repeats_are_removed():
     chosen = FetchOptions(proxy="http://anna:hunter2%2Fx@127.0.0.1:1")
-    assert redact("anna hunter2/x hunter2%2Fx", fetch._secrets(chosen)) == "*** *** ***"
+    assert redact("anna hunter2/x hunter2%2Fx", chosen.secrets()) == "*** *** ***"
 
 
 @pytest.mark.parametrize(
@@ -566,9 +633,7 @@ def test_the_javascript_runtime_is_found_beside_python_without_a_path(monkeypatc
 
 def test_yt_dlp_is_told_the_path_of_the_javascript_runtime(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    parameters = fetch._ytdlp_parameters("", tmp_path, options(), fetch._WarningList())
-    with yt_dlp.YoutubeDL(parameters) as ydl:
-        assert ydl._js_runtimes["deno"].info.supported
+    assert Fetcher(options())._downloader._js_runtimes["deno"].info.supported
 
 
 def test_yt_dlp_is_imported_only_when_needed():

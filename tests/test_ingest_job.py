@@ -1,5 +1,6 @@
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -11,8 +12,10 @@ import pytest
 import soundfile
 
 from conftest import command, noise, run
+from ingest import job
 from ingest.job import deal
-from ingest.ledger import Ledger
+from ingest.ledger import About, Ledger
+from ingest.recipe import Plan
 from ingest.spool import Spool
 from shards.audio import with_audio
 from shards.clip import Clip, Source
@@ -32,7 +35,8 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in directory.iterdir()
-        if path.suffix in (".tar", ".idx", ".parquet") or path.name == "dataset.json"
+        if path.suffix in (".tar", ".idx", ".parquet")
+        or path.name in ("dataset.json", "croissant.json")
     }
 
 
@@ -164,6 +168,37 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
     assert run("ingest", *line, cwd=tmp_path).returncode == 0
     assert len(ShardDirectory.open(out).dataset("train")) == 10
 
+    next(out.glob("*.tar")).unlink()
+    assert run("ingest", *line, cwd=tmp_path, preexec_fn=limit_files).returncode == 1
+    for described in ("dataset.json", "croissant.json"):
+        assert not (out / described).exists()
+
+
+def test_status_and_retry_of_local_files(tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 3)
+    (sounds / "class_0" / "broken.mp3").write_bytes(b"\xff" * 900)
+    assert run("ingest", "folder", str(sounds), "--out", "s", cwd=tmp_path).returncode == 1
+    told = run("ingest", "status", "s", cwd=tmp_path).stdout.split("\n")
+    assert told[0] == "folder, not running: 4 of 4 clips settled (100.0 %)"
+    assert told[1].split() == ["ok", "3"] and told[2].split()[0] == "corrupt"
+    retry = run("ingest", "retry", "s", cwd=tmp_path)
+    assert retry.returncode == 2 and "run `ingest folder` with another --out" in retry.stderr
+    none = run("ingest", "status", "sounds", cwd=tmp_path)
+    assert none.returncode == 2 and "no ledger.sqlite" in none.stderr
+
+
+def test_a_disk_that_is_too_small_is_told_in_advance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(tuple(clips(100, 10.0)), {}, {})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(job.shutil, "disk_usage", lambda _: usage._replace(free=25_000_000))
+    assert job.disk_note(plan, tmp_path / "new" / "out", "flac") is None
+    told = job.disk_note(plan, tmp_path / "new" / "out", "wav")
+    assert "25 MB free, about 32 MB are missing" in told
+    (tmp_path / "train-000000.tar").write_bytes(bytes(8_000_000))
+    assert job.disk_note(plan, tmp_path, "wav") is None
+
 
 def test_foreign_and_busy_directories_are_refused(tmp_path: Path) -> None:
     sounds = write_sounds(tmp_path / "sounds", 3)
@@ -183,7 +218,7 @@ def test_foreign_and_busy_directories_are_refused(tmp_path: Path) -> None:
     assert "begun with other sources or options" in stderr(other, "data")
     assert len(ShardDirectory.open(tmp_path / "data").dataset("train")) == 3
     (tmp_path / "busy").mkdir()
-    with Ledger(tmp_path / "busy", "x"):
+    with Ledger(tmp_path / "busy", "x", About("folder", {}, "flac", 128.0, 3)):
         assert f"another ingest (process {os.getpid()}) writes there" in stderr(sounds, "busy")
 
 
@@ -192,8 +227,8 @@ def test_the_spool_gives_back_what_is_settled(tmp_path: Path) -> None:
     planned = Clip("a", "train", Source("u", 1.0, 2.5), labels=("x", "y"), licence="CC0-1.0")
     made = with_audio(planned, np.arange(-50, 50, dtype=np.int16), "flac")
     gone = Clip("b", "train", Source("v")).failed("gone", "removed", "text\nof two lines")
-    for clip in (made, gone, Clip("c", "train", Source("w")).failed("blocked", "bot_check")):
-        spool.put(clip)
+    spool.put(made)
+    spool.put(gone)
     assert (spool.get("a"), spool.get("b"), spool.get("c")) == (made, gone, None)
-    spool.drop(["a", "b"])
-    assert not (tmp_path / "spool").exists()
+    spool.drop(["a"])
+    assert (spool.get("a"), spool.get("b")) == (None, gone)

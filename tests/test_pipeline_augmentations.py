@@ -99,10 +99,11 @@ def test_difficult_clips_stay_finite_and_keep_their_form(augmentation, n_samples
 
 
 @each
-@pytest.mark.parametrize("shape", [(1, 960_000), (257, 1600)], ids=["60 s", "257 clips"])
-def test_long_clips_and_large_batches(augmentation, shape):
-    y = augmentation.apply(noise(*shape), draw(augmentation, shape[0]))
-    assert y.shape == shape and y.isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_minute_and_a_large_batch(augmentation, dtype):
+    for x in (difficult_clips(960_000)[1:4], noise(257, 1600), noise(1, 1600)):
+        y = augmentation.apply(x.to(dtype), draw(augmentation, len(x)))
+        assert y.shape == x.shape and y.dtype == dtype and y.isfinite().all()
 
 
 @each

@@ -1,85 +1,206 @@
+"""The default loader, and what every loader keeps to."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.loader import Crops, EndlessSampler, batches, to_float
+from conftest import write_directory
+from pipeline.batching import Batching, Loader, cut_batch, places
+from pipeline.dali import DaliLoader
+from pipeline.loader import ClipLoader, on_device, to_float
+from pipeline.remote import RemoteLoader
+from pipeline.resident import Resident
 from shards.read import ShardDirectory
 
-MakeDirectory = Callable[..., ShardDirectory]
+CPU = torch.device("cpu")
+N_CLIPS, BATCH, N_SAMPLES, SEED = 24, 5, 4800, 1
+LOADERS: dict[str, Callable[[ShardDirectory, Batching, int], Loader]] = {
+    "default": lambda d, batching, workers: ClipLoader(d.dataset("train"), batching, workers),
+    "resident": lambda d, batching, workers: Resident(d.dataset("train"), batching, CPU),
+    "remote": lambda d, batching, workers: RemoteLoader(d, "train", batching, workers),
+    "dali": lambda d, batching, workers: DaliLoader(d, "train", batching),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+WITH_WORKERS = ("default", "remote")
+needs_dali = pytest.mark.skipif(
+    importlib.util.find_spec("nvidia.dali") is None if importlib.util.find_spec("nvidia") else True,
+    reason="needs the extra slvr[dali]",
+)
+GRID = [
+    pytest.param(name, world, workers, marks=[needs_dali] if name == "dali" else [])
+    for name in LOADERS
+    for world in (1, 2, 3, 4)
+    for workers in ((0, 1, 2, 3) if name in WITH_WORKERS else (0,))
+]
 
 
-def drawn(n: int, batch: int, steps: int, world: int = 1, first: int = 0, seed: int = 3) -> list:
-    """The places that all processes of a world draw, step by step."""
-    ranks = [
-        islice(EndlessSampler(n, batch, seed, first, rank, world), steps) for rank in range(world)
-    ]
-    return [[place for part in parts for place in part] for parts in zip(*ranks, strict=True)]
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> ShardDirectory:
+    """24 clips longer than a cut, so that each (epoch, clip) has samples of its own."""
+    path = tmp_path_factory.mktemp("shards") / "data"
+    return write_directory(path, n_clips=N_CLIPS, n_shards=12, lengths_s=(0.5, 0.6))
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_an_epoch_loses_and_repeats_nothing(world: int) -> None:
-    places = [place for step in drawn(n=35, batch=4, steps=40, world=world) for place in step]
-    for epoch in range(len(places) // 35):
-        part = places[35 * epoch : 35 * (epoch + 1)]
-        assert {e for e, _ in part} == {epoch}
-        assert Counter(i for _, i in part) == dict.fromkeys(range(35), 1)
+@pytest.fixture(scope="module")
+def places_of(directory: ShardDirectory) -> dict[bytes, tuple[int, int]]:
+    """Samples of a cut -> its epoch and clip."""
+    clips = directory.dataset("train")
+    pcms = [clips[i] for i in range(N_CLIPS)]
+    batching = Batching(N_CLIPS, N_SAMPLES, SEED)
+    return {
+        bytes(row): (epoch, i)
+        for epoch in range(9)
+        for i, row in enumerate(
+            cut_batch(batching, np.full(N_CLIPS, epoch), np.arange(N_CLIPS), pcms).numpy()
+        )
+    }
 
 
-def test_the_order_is_of_seed_and_epoch_alone_whatever_the_world() -> None:
-    one = [p for step in drawn(n=35, batch=8, steps=30, world=1) for p in step]
-    four = [p for step in drawn(n=35, batch=2, steps=30, world=4) for p in step]
-    assert one == four
-    assert one != [p for step in drawn(n=35, batch=8, steps=30, seed=4) for p in step]
-    first, second = one[:35], one[35:70]
-    assert [i for _, i in first] != [i for _, i in second]
+@pytest.mark.parametrize(("name", "world", "workers"), GRID)
+def test_each_clip_once_an_epoch_with_the_same_cut_and_resumed_anywhere(
+    directory: ShardDirectory,
+    places_of: dict[bytes, tuple[int, int]],
+    name: str,
+    world: int,
+    workers: int,
+) -> None:
+    n_readers = world * max(workers, 1)
+    n_batches = -(-2 * N_CLIPS // (n_readers * BATCH))  # of each reader, for two epochs
+    n_steps = max(n_batches * max(workers, 1), 6)
+    drawn: Counter[tuple[int, int]] = Counter()
+    for rank in range(world):
+        batching = Batching(BATCH, N_SAMPLES, SEED, rank, world)
+        loader = LOADERS[name](directory, batching, workers)
+        batches = list(islice(loader.batches(), n_steps))
+        for batch in batches:
+            assert batch.dtype == torch.int16 and batch.shape == (BATCH, N_SAMPLES)
+            assert all(bytes(row) in places_of for row in batch.numpy()), "no cut of an epoch"
+            drawn.update(places_of[bytes(row)] for row in batch.numpy())
+        first_step = 4  # in the middle of an epoch, and of a worker's turns
+        resumed = LOADERS[name](directory, batching, workers).batches(first_step)
+        for batch, again in zip(batches[first_step:], resumed, strict=False):
+            assert torch.equal(batch, again)
+    assert set(drawn.values()) == {1}
+    assert {(e, i) for e in range(2) for i in range(N_CLIPS)} <= set(drawn)
 
 
-def test_a_position_is_one_number() -> None:
-    assert drawn(n=35, batch=8, steps=30)[11:] == drawn(n=35, batch=8, steps=19, first=11)
-
-
-def test_more_clips_a_batch_than_there_are() -> None:
-    assert [len(step) for step in drawn(n=3, batch=8, steps=2)] == [8, 8]
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[needs_dali] if n == "dali" else []) for n in LOADERS]
+)
+def test_another_seed_another_order(directory: ShardDirectory, name: str) -> None:
+    first, second = (
+        next(LOADERS[name](directory, Batching(BATCH, N_SAMPLES, seed), 0).batches())
+        for seed in (1, 2)
+    )
+    assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_same_from_any_number_of_workers(
-    make_directory: MakeDirectory, workers: int
+def test_the_order_does_not_depend_on_workers(directory: ShardDirectory, workers: int) -> None:
+    clips = directory.dataset("train")
+    batching = Batching(BATCH, N_SAMPLES, SEED)
+    stream = ClipLoader(clips, batching, workers).batches(2)
+    for batch, (epochs, drawn) in zip(
+        islice(stream, 4), places(len(clips), batching, 2), strict=False
+    ):
+        expected = cut_batch(batching, epochs, drawn, [clips[i] for i in drawn])
+        assert torch.equal(batch, expected)
+
+
+def test_a_damaged_clip_is_named_across_the_process_border(tmp_path: Path) -> None:
+    directory = write_directory(tmp_path / "data")
+    tar = directory.path / "train-000001.tar"
+    tar.write_bytes(tar.read_bytes()[:700])
+    stream = ClipLoader(directory.dataset("train"), Batching(12, 100, seed=0), 1).batches()
+    with pytest.raises(ValueError, match=r"train-000001\.tar: clip clip_\d+: .*ingest verify"):
+        next(stream)
+
+
+SCRIPT = """
+import signal, sys
+from pipeline.batching import Batching
+from pipeline.loader import ClipLoader
+from shards.read import ShardDirectory
+
+if __name__ == "__main__":
+    received = []
+    if sys.argv[2] == "save first":  # as the training loop does
+        signal.signal(signal.SIGINT, lambda *_: received.append(1))
+    clips = ShardDirectory.open(sys.argv[1]).dataset("train")
+    stream = ClipLoader(clips, Batching(4, 100, seed=0), 2).batches()
+    for batch in stream:
+        print(*(worker.pid for worker in stream._workers), flush=True)
+        if received:
+            received.append(1)
+        if len(received) == 30:
+            break
+"""
+
+
+@pytest.mark.parametrize(
+    ("manner", "code", "last_word"),
+    [("at once", -signal.SIGINT, "KeyboardInterrupt"), ("save first", 0, "")],
+)
+def test_ctrl_c_stops_the_parent_and_leaves_no_process(
+    directory: ShardDirectory, tmp_path: Path, manner: str, code: int, last_word: str
 ) -> None:
-    clips = make_directory(lengths_s=(0.2, 0.5)).dataset("train")
-    stream = batches(clips, 5, 0.3, seed=1, first_step=2, workers=workers)
-    for step, batch in zip(range(2, 6), stream, strict=False):
-        assert batch.dtype == torch.int16 and batch.shape == (5, 4800)
-        places = next(iter(EndlessSampler(12, 5, 1, step, 0, 1)))
-        crops = Crops(clips, 4800, seed=1)
-        assert torch.equal(batch, torch.stack([crops[place] for place in places]))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py"), str(directory.path), manner],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as a terminal makes one
+    )
+    assert process.stdout is not None
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2 and all(map(running, workers))
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert stderr.count("Traceback") == (last_word != "")
+    assert stderr.rstrip().endswith(last_word)
+    end_s = time.monotonic() + 20
+    while any(map(running, workers)):
+        assert time.monotonic() < end_s, "a worker outlives its parent"
+        time.sleep(0.01)
 
 
-def test_long_clips_are_cut_short_ones_repeated(make_directory: MakeDirectory) -> None:
-    clips = make_directory(lengths_s=(0.2, 0.5)).dataset("train")
-    crops = Crops(clips, 4800, seed=0)
-    short = next(i for i in range(12) if len(clips[i]) == 3200)
-    long = next(i for i in range(12) if len(clips[i]) == 8000)
-    expected = np.concatenate([clips[short], clips[short][:1600]])
-    np.testing.assert_array_equal(crops[0, short].numpy(), expected)
-    starts = set()
-    for epoch in range(20):
-        cut = crops[epoch, long].numpy()
-        whole = clips[long]
-        start = next(s for s in range(3201) if np.array_equal(whole[s : s + 4800], cut))
-        starts.add(start)
-        assert torch.equal(crops[epoch, long], torch.from_numpy(cut))
-    assert len(starts) > 10
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
-def test_no_clips_is_said(make_directory: MakeDirectory) -> None:
-    clips = make_directory().dataset("train")
-    with pytest.raises(ValueError, match="expected clips and a length above 0"):
-        batches(clips, 5, 0.0, seed=0)
+def test_a_cpu_gets_the_batches_as_they_are(directory: ShardDirectory) -> None:
+    batches = [torch.full((2, 3), i, dtype=torch.int16) for i in range(3)]
+    for batch, moved in zip(batches, on_device(iter(batches), CPU), strict=True):
+        assert moved is batch
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_reach_the_device_unchanged_and_in_order(directory: ShardDirectory) -> None:
+    cuda = torch.device("cuda")
+    loader = ClipLoader(directory.dataset("train"), Batching(BATCH, N_SAMPLES, SEED), 2)
+    expected = list(islice(loader.batches(), 20))
+    assert expected[0].is_pinned()
+    for batch, moved in zip(expected, on_device(loader.batches(), cuda), strict=False):
+        assert moved.device.type == "cuda"
+        assert torch.equal(moved.cpu(), batch)
 
 
 def test_full_scale_is_one() -> None:

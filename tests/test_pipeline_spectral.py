@@ -174,6 +174,8 @@ def test_stretched_noise_keeps_its_level():
 
 @pytest.mark.parametrize("kind", ["clicks", "bursts of noise", "struck tones"])
 def test_events_move_apart_by_the_rate(kind):
+    """Their spacing over the clip scales within 1%; each single one lands within a hop, 32 ms."""
+    rates = torch.arange(0.5, 1.51, 0.1)
     onset_s = torch.arange(0.5, 6.6, 0.75)
     t = torch.arange(7 * RATE_HZ) / RATE_HZ
     after_s = t - onset_s[:, None]
@@ -183,8 +185,8 @@ def test_events_move_apart_by_the_rate(kind):
         "struck tones": ((after_s >= 0) * torch.exp(-after_s / 0.03)).nan_to_num(posinf=0).sum(0)
         * torch.sin(2 * torch.pi * 1000 * t),
     }[kind]
-    stretched = TimeStretch().apply(x.expand(len(RATES), -1), {"rate": RATES})
-    for y, rate in zip(stretched, RATES.tolist(), strict=True):
+    stretched = TimeStretch().apply(x.expand(len(rates), -1), {"rate": rates})
+    for y, rate in zip(stretched, rates.tolist(), strict=True):
         expected_s = onset_s / rate
         expected_s = expected_s[expected_s < min(7, 7 / rate) - 0.3]
         near = ((t - expected_s[:, None]).abs() < 0.2) * y.square()

@@ -6,7 +6,9 @@ import pytest
 import torch
 from scipy import stats
 
+from pipeline import blocks
 from pipeline.augmentations import DEFAULT, Fade, TimeMasking, TimeShift
+from pipeline.frontend import FrontEnd
 from pipeline.views import Plan, Views
 
 NAMES = tuple(augmentation.name for augmentation in DEFAULT)
@@ -110,6 +112,35 @@ def test_labels_and_output_spell_the_plan():
         assert (out[:, clip] == spelled).all()
         assert plan.labels[clip].tolist() == [float(s.digit in digits) for s in SPELLERS]
         assert [step.name for step in plan.describe(clip)] == [f"append_{d}" for d in digits]
+
+
+@pytest.mark.parametrize("n_samples", [1600, 8000])
+def test_the_cpu_computes_in_blocks_of_rows_and_nothing_else_changes(monkeypatch, n_samples):
+    views, waves, front_end = Views(), noise(7, n_samples), FrontEnd()
+    plan = views.sample(7, seed=2)
+    whole = views.apply(waves, plan)
+    images = front_end(whole.flatten(0, 1))
+    monkeypatch.setattr(blocks, "CPU_BLOCK_SAMPLES", 3 * 1600)
+    # One chain may magnify rounding: a vocoder goes on from the phases of bins that are silent.
+    assert (views.apply(waves, plan) - whole).norm() < 1e-3 * whole.norm()
+    assert torch.allclose(front_end(whole.flatten(0, 1))[:, 0], images[:, 0], atol=1e-3)
+    assert blocks.block_rows(waves) == {1600: 3, 8000: 1}[n_samples]
+
+
+def test_clips_that_wait_for_the_same_augmentation_take_it_together():
+    """One call for each position and augmentation would make up to 49."""
+    plan = Views().sample(100, seed=0)
+    assert len(plan.groups) < 36
+    assert sum(len(rows) for _, rows in plan.groups) == 2 * (plan.order >= 0).sum()
+    (group,) = Views([Fade()]).sample(100, seed=0).groups
+    assert group[0] == "fade" and group[1].tolist() == list(range(200))
+
+
+def test_a_batch_of_257():
+    views, waves = Views(), noise(257, 1600)
+    plan = views.sample(257, seed=0)
+    out = views.apply(waves, plan)
+    assert out.shape == (2, 257, 1600) and out.isfinite().all() and plan.labels.shape == (257, 7)
 
 
 @pytest.mark.parametrize("n", [1, 9])

@@ -10,7 +10,10 @@ import pytest
 import soundfile
 
 from conftest import noise, run
+from ingest.cli import main as ingest
 from ingest.recipes import RECIPES as DATASETS
+from shards.clip import Clip, Source
+from shards.manifest import CLIPS, clip_row, write_clips
 from train.config import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -45,8 +48,9 @@ def test_the_folder_commands_and_the_python_do_what_they_say(tmp_path: Path) -> 
             path = tmp_path / folder / f"{i}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, noise(4000, i), 8000)
-    ours = [line for line in COMMANDS if line.startswith(("ingest folder", "ingest verify"))]
-    assert len(ours) == 3
+    kinds = ("ingest folder", "ingest verify", "ingest inspect")
+    ours = [line for line in COMMANDS if line.startswith(kinds)]
+    assert len(ours) == 4
     for line in ours:
         done = run(*shlex.split(line), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -55,6 +59,34 @@ def test_the_folder_commands_and_the_python_do_what_they_say(tmp_path: Path) -> 
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert re.fullmatch(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", done.stdout)
+
+
+def test_the_example_of_diff_is_what_diff_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = (text for _, text in BLOCKS if text.startswith("$ ingest diff"))
+    fates = {  # what the example says of a clip -> status and reason, and hash, in A and in B
+        "same PCM (ok)": [("ok", "", "1"), ("ok", "", "1")],
+        "same failure (gone: unavailable)": [("gone", "unavailable", "")] * 2,
+        "different status or reason (ok -> gone: unavailable)": [
+            ("ok", "", "1"),
+            ("gone", "unavailable", ""),
+        ],
+        "different PCM (ok)": [("ok", "", "1"), ("ok", "", "2")],
+    }
+    counts = re.findall(r"^  (\d+) (.*)$", example, flags=re.M)
+    for side in range(2):
+        directory = tmp_path / "ab"[side]
+        directory.mkdir()
+        rows = []
+        for n, fate in counts:
+            status, reason, pcm = fates[fate][side]
+            for _ in range(int(n)):
+                clip = Clip(f"clip_{len(rows)}", "eval", Source("x"), pcm_sha256=pcm)
+                rows.append(clip_row(clip) | {"status": status, "reason": reason})
+        write_clips(directory / CLIPS, rows)
+    assert ingest(["diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert capsys.readouterr().out == example.partition("\n")[2]
 
 
 def test_names_in_the_readme_exist() -> None:

@@ -24,10 +24,16 @@ def resolve(parser: ArgumentParser, args: list[str]) -> TrainConfig:
 
 
 def run(config: TrainConfig) -> int:
-    """Trains; returns the exit code."""
+    """Trains, or shows what training would see; returns the exit code."""
+    out = Path(config.out or f"runs/{config.recipe}")
+    if config.preview is not None:
+        from train.preview import write_preview
+
+        print(write_preview(config, out, config.preview))
+        return DONE
+
     from train.loop import train
 
-    out = Path(config.out or f"runs/{config.recipe}")
     checkpoint = train(config, out)
     print(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")
     return DONE

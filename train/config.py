@@ -13,7 +13,7 @@ class TrainConfig:
     """
 
     shards: str
-    """Shard directory to learn from."""
+    """Shard directory to learn from. A URL (s3://, https://, gs://) is streamed."""
     recipe: str = "mtslvr-simclr-parallel"
     """Named preset: mtslvr-{simclr,simsiam}-{none,split,bn,series,parallel}, simclr, simsiam,
     predictive, demo."""
@@ -46,6 +46,11 @@ class TrainConfig:
     """Waveform normalisation: the published global one, or one for each clip."""
     pitch_grid: Literal["published", "continuous"] = "published"
     """Pitch shifts: the 14 published ratios, or any within 15 semitones."""
+    extra_augmentations: tuple[str, ...] = ()
+    """More to choose from, each with its own label: package.Class or package.Class(option=value),
+    of torch-audiomentations or your own; for example torch_audiomentations.PolarityInversion."""
+    preview: int | None = None
+    """Do not train: show this many clips and their views in OUT/preview.html."""
 
     batch: int = 100
     """Clips a step, over all processes, 2 or more."""
@@ -64,8 +69,13 @@ class TrainConfig:
     """Steps between checkpoints, 1 or more."""
     log_every: int = 10
     """Steps between log entries, 1 or more."""
+    loader: Literal["default", "dali"] = "default"
+    """What reads and decodes clips that are not resident; dali needs the extra slvr[dali]."""
+    resident: bool | Literal["auto"] = "auto"
+    """on, off or auto: keep all clips, decoded, in the memory of the device, 2 bytes a sample; auto
+    if they take at most half of what is free there."""
     workers: int = 1
-    """Processes that read and decode clips, 0 or more."""
+    """Processes that read and decode clips that are not resident, 0 or more; threads with dali."""
     accelerator: str = "auto"
     """Device kind for Lightning Fabric: auto, cpu, cuda, mps."""
     devices: str = "auto"
@@ -86,6 +96,7 @@ class TrainConfig:
             "log_every": self.log_every >= 1,
             "workers": self.workers >= 0,
             "width": self.width >= 1,
+            "preview": self.preview is None or self.preview >= 1,
         }
         for name, fits in ranges.items():
             if not fits:

@@ -20,16 +20,16 @@ from model.checkpoint import checkpoint_name
 from model.encoder import Encoder
 from model.multitask import MultiTask
 from model.objectives import AugmentationPrediction, Objective, SimCLR, SimSiam
-from pipeline.augmentations import DEFAULT, PitchShift
 from pipeline.frontend import FrontEnd
-from pipeline.loader import batches, to_float
+from pipeline.loader import to_float
 from pipeline.normalise import normalise
-from pipeline.views import Views
 from shards.read import ShardDirectory
 from train.config import TrainConfig
 from train.log import Log
 from train.schedule import learning_rate
 from train.state import restore, save
+from train.stream import open_stream
+from train.views import build_views
 
 
 def train(config: TrainConfig, out: Path) -> Path:
@@ -48,27 +48,17 @@ def train(config: TrainConfig, out: Path) -> Path:
     )
     fabric.launch()
     directory = ShardDirectory.open(config.shards)
-    clips = directory.dataset(config.split)
     torch.manual_seed(config.seed)
-    views = Views((PitchShift(config.pitch_grid), *DEFAULT[1:]))
+    views = build_views(config)
     model = build_model(config, n_labels=len(views.augmentations))
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     first_step = restore(out, config, directory, model, optimiser)
     if fabric.is_global_zero:
-        write_record(out, "train", config, {str(directory.path): directory.fingerprint})
+        write_record(out, "train", config, {directory.location: directory.fingerprint})
 
     trained, stepper = fabric.setup(model, optimiser)
     front_end = FrontEnd().to(fabric.device)
-    stream = batches(
-        clips,
-        config.batch // fabric.world_size,
-        config.clip_s,
-        config.seed,
-        first_step=first_step,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-        workers=config.workers,
-    )
+    stream = open_stream(config, directory, fabric, first_step)
     last = out / checkpoint_name(first_step)
     with (
         Log(out, first_step) as log,
@@ -79,7 +69,7 @@ def train(config: TrainConfig, out: Path) -> Path:
         waited_s, logged_s = 0.0, time.monotonic()
         for step in range(first_step, config.steps):
             asked_s = time.monotonic()
-            pcm = next(stream).to(fabric.device, non_blocking=True)
+            pcm = next(stream)
             waited_s += time.monotonic() - asked_s
 
             waves = normalise(to_float(pcm), config.normalise)

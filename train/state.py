@@ -1,6 +1,7 @@
 """What a checkpoint of a run holds, and going on from one."""
 
 import dataclasses
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from train.config import TrainConfig
 
 KEPT = 3
 """Checkpoints that a run keeps."""
-FREE = ("shards", "out", "resume", "checkpoint_every", "log_every", "workers")
+FREE = ("shards", "out", "resume", "checkpoint_every", "log_every", "workers", "resident")
 """Options that may differ between a run and its continuation."""
 
 
@@ -87,14 +88,14 @@ def restore(
 def _require_same(
     path: Path, state: dict[str, Any], config: TrainConfig, directory: ShardDirectory
 ) -> None:
-    now = dataclasses.asdict(config)
+    now = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples are lists in a checkpoint
     differing = [
         f"{name} {state['config'].get(name)!r} there, {value!r} now"
         for name, value in now.items()
         if name not in FREE and state["config"].get(name) != value
     ]
     if state["dataset"] != directory.fingerprint:
-        differing.append(f"another data set than {directory.path}")
+        differing.append(f"another data set than {directory.location}")
     if differing:
         raise ValueError(
             f"{path}: cannot go on with another configuration: {'; '.join(differing)}; give the "

@@ -1,20 +1,26 @@
 """AudioSet: ten-second parts of YouTube videos, fetched by yt-dlp and cut here."""
 
 import dataclasses
-import random
-import time
+import difflib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ingest.decode import decoded_clip
-from ingest.fetch import FetchOptions, fetch_audio, missing_javascript_runtime
-from ingest.fetch_errors import FetchFailure, redact
-from ingest.pace import Pace
+from ingest.fetch import Fetchers, missing_javascript_runtime
+from ingest.fetch_errors import redact
+from ingest.fetch_options import FetchOptions
+from ingest.members import mtslvr_members
+from ingest.pace import Politeness
 from ingest.recipe import Plan
-from ingest.segments import Segment, download_csv, read_label_names, read_segments
+from ingest.segments import Segment, download_csv, read_ids, read_label_names, read_segments
 from shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from shards.files import file_sha256
 
 DIRECTORIES = {"balanced": "as_bal", "eval": "as_eval", "unbalanced": "as_unbal"}
 GONE_SHARE = "18 to 25 %"
@@ -39,115 +45,225 @@ class AudioSet:
 
     split: Literal["balanced", "eval", "unbalanced"] = "balanced"
     """Official list."""
+    subset: Literal["mtslvr"] | None = None
+    """Only the 20,550 clips published with MT-SLVR, in its splits `train` and `validation`."""
     segments: str | None = None
     """A segment csv of the official form in place of the official list."""
-    label_names: str | None = None
-    """A class_labels_indices.csv in place of the official one."""
+    from_manifest: str | None = None
+    """The clips.parquet of another AudioSet directory: asks for exactly its clips."""
+    ids: str | None = None
+    """A text file with one YouTube id on each line: only these clips of the list."""
+    classes: tuple[str, ...] = ()
+    """Only clips with one of these labels: display names or ontology ids (/m/09x0r)."""
     limit: int | None = None
     """Take only the first clips of the list, 1 or more."""
+    label_names: str | None = None
+    """A class_labels_indices.csv in place of the official one."""
     source_url: str = field(default=FetchOptions.source_url, repr=False)
     """Where a video is; {id} stands for its id."""
     rate: float | Literal["unlimited"] = 300.0
     """Videos an hour, above 0: about 300 is what YouTube allows a guest; or `unlimited`."""
     retries: int = 3
     """Further attempts after a passing failure (a reset connection, HTTP 5xx), 0 or more."""
+    max_blocked: int = 6
+    """Pauses in a row, after refusals (bot check, HTTP 429), before the run stops, 0 or more."""
+    blocked_wait_s: float = 60.0
+    """First such pause in seconds, above 0; each further one is twice as long."""
     cookies: str | None = None
-    """cookies.txt in Netscape form."""
+    """cookies.txt in Netscape form; it is read, never written or kept."""
     cookies_from_browser: str | None = None
     """Browser on this machine to take cookies from, for example firefox."""
-    proxy: str | None = field(default=None, repr=False)
-    """SCHEME://[USER:PASSWORD@]HOST:PORT of a proxy; kept out of everything that is written."""
+    proxy: tuple[str, ...] = field(default=(), repr=False)
+    """SCHEME://[USER:PASSWORD@]HOST:PORT; several take turns, all at --rate together."""
+    ytdlp_option: tuple[str, ...] = field(default=(), repr=False)
+    """KEY=VALUE for yt-dlp, by its names in Python; VALUE as JSON, or else as text."""
     max_source_mb: float = 500.0
-    """Larger sources are refused, in units of 10^6 bytes."""
+    """Larger sources are refused, in units of 10^6 bytes; each worker keeps one below TMPDIR."""
     max_source_s: float = 14_400.0
     """Longer sources are refused, in seconds."""
-    _pace: Pace | None = field(init=False, repr=False, compare=False, default=None)
+    _fetchers: Fetchers = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if (self.limit is not None and self.limit < 1) or self.retries < 0:
+        if (self.limit is not None and self.limit < 1) or min(self.retries, self.max_blocked) < 0:
             raise ValueError(
-                f"expected --limit of 1 or more and --retries of 0 or more, got {self.limit} and "
-                f"{self.retries}"
+                "expected --limit of 1 or more, --retries and --max-blocked of 0 or more, got "
+                f"{self.limit}, {self.retries} and {self.max_blocked}"
             )
-        if self.rate != "unlimited":
-            if self.rate <= 0:
-                raise ValueError(f"--rate {self.rate}: expected a number above 0, or unlimited")
-            object.__setattr__(self, "_pace", Pace(self.rate))
+        if (self.rate != "unlimited" and self.rate <= 0) or self.blocked_wait_s <= 0:
+            raise ValueError(
+                "expected --rate above 0 or unlimited, and --blocked-wait-s above 0, got "
+                f"{self.rate} and {self.blocked_wait_s:g}"
+            )
+        if self.from_manifest and (self.segments or self.subset):
+            raise ValueError("--from-manifest is a list already; leave out --segments and --subset")
+        if self.subset and self.split != "balanced":
+            raise ValueError(
+                f"--subset {self.subset} is part of --split balanced, not {self.split}"
+            )
+        options = FetchOptions(
+            source_url=self.source_url,
+            cookies=Path(self.cookies) if self.cookies else None,
+            cookies_from_browser=self.cookies_from_browser,
+            max_source_mb=self.max_source_mb,
+            max_source_s=self.max_source_s,
+            ytdlp_options=_parsed(self.ytdlp_option),
+        )
+        object.__setattr__(self, "_fetchers", Fetchers(options, self.proxy))
 
     @property
     def directory(self) -> str:
         """Name of the shard directory if none is given."""
         return DIRECTORIES[self.split]
 
-    def plan(self, cache: Path) -> Plan:
-        """The segments of the list, with the display names of their labels."""
-        names = read_label_names(self.label_names or download_csv("labels", cache))
-        listed = read_segments(self.segments or download_csv(self.split, cache))[: self.limit]
-        unknown = {label for segment in listed for label in segment.labels} - names.keys()
-        if unknown:
-            raise ValueError(
-                f"{self.segments or self.split}: label {min(unknown)} is not in the list of "
-                "classes; expected those of class_labels_indices.csv; give the matching one with "
-                "--label-names"
-            )
-        fetching = self._fetch_options()
-        return Plan(
-            clips=tuple(self._planned(segment, fetching) for segment in listed),
-            labels=names,
-            options={"split": self.split, "limit": self.limit},
-            notes=self._notes(listed),
+    @property
+    def politeness(self) -> Politeness:
+        """What YouTube puts up with."""
+        return Politeness(
+            per_hour=None if self.rate == "unlimited" else self.rate,
+            retries=self.retries,
+            refusal_wait_s=self.blocked_wait_s,
+            max_blocked=self.max_blocked,
         )
 
-    def _planned(self, segment: Segment, fetching: FetchOptions) -> Clip:
+    def plan(self, cache: Path) -> Plan:
+        """The segments of the list that were chosen, with the display names of their labels."""
+        names = read_label_names(self.label_names or download_csv("labels", cache))
+        clips = self._chosen(self._listed(cache), names)
+        unknown = {label for clip in clips for label in clip.labels} - names.keys()
+        if unknown:
+            raise ValueError(
+                f"{self.from_manifest or self.segments or self.split}: label {min(unknown)} is not "
+                "in the list of classes; expected those of class_labels_indices.csv; give the "
+                "matching one with --label-names"
+            )
+        own_list = self.from_manifest or self.segments
+        return Plan(
+            clips=clips,
+            labels=names,
+            options={
+                "list": f"sha256:{file_sha256(Path(own_list))}" if own_list else self.split,
+                "subset": self.subset,
+                "ids": f"sha256:{file_sha256(Path(self.ids))}" if self.ids else None,
+                "classes": list(self.classes),
+                "limit": self.limit,
+            },
+            notes=self._notes(clips),
+        )
+
+    def _listed(self, cache: Path) -> list[Clip]:
+        """Every clip of the list that is the source of this plan."""
+        if self.from_manifest:
+            return [self._clip(*row) for row in _manifest_segments(Path(self.from_manifest))]
+        listed = read_segments(self.segments or download_csv(self.split, cache))
+        if self.subset is None:
+            split = "eval" if self.split == "eval" else "train"
+            return [self._clip(segment, split) for segment in listed]
+        # As splits and not as a column: `train` then sees just the published training clips.
+        members = mtslvr_members(cache)
+        return [self._clip(s, members[s.youtube_id]) for s in listed if s.youtube_id in members]
+
+    def _chosen(self, listed: list[Clip], names: dict[str, str]) -> tuple[Clip, ...]:
+        """Those of the listed clips that the options ask for, in the order of the list."""
+        chosen = listed
+        if self.ids:
+            wanted = {f"Y{youtube_id}" for youtube_id in read_ids(self.ids)}
+            strange = wanted - {clip.key for clip in listed}
+            if strange:
+                raise ValueError(
+                    f"{self.ids}: {len(strange)} ids are not in the list, for example "
+                    f"{min(strange)[1:]}; expected ids of --split, --segments or --from-manifest"
+                )
+            chosen = [clip for clip in chosen if clip.key in wanted]
+        if self.classes:
+            labels = {_label(text, names) for text in self.classes}
+            chosen = [clip for clip in chosen if labels.intersection(clip.labels)]
+        if not chosen:
+            raise ValueError("no clip of the list is left; choose other --ids, --classes, --subset")
+        return tuple(chosen[: self.limit])
+
+    def _clip(self, segment: Segment, split: str) -> Clip:
+        url = redact(self._fetchers.options.url(segment.youtube_id))
         return Clip(
             key=f"Y{segment.youtube_id}",  # an id may begin with '-', a key may not
-            split="eval" if self.split == "eval" else "train",
-            source=Source(redact(fetching.url(segment.youtube_id)), segment.start_s, segment.end_s),
+            split=split,
+            source=Source(url, segment.start_s, segment.end_s),
             labels=segment.labels,
             n_samples=round((segment.end_s - segment.start_s) * SAMPLE_RATE_HZ),
         )
 
-    def _notes(self, listed: list[Segment]) -> tuple[str, ...]:
-        seconds = sum(segment.end_s - segment.start_s for segment in listed)
+    def _notes(self, clips: tuple[Clip, ...]) -> tuple[str, ...]:
+        seconds = sum(clip.n_samples for clip in clips) / SAMPLE_RATE_HZ
         pace = "at no set rate"
         if self.rate != "unlimited":
-            pace = f"about {len(listed) / self.rate:.1f} h at {self.rate:g} videos an hour"
+            pace = f"about {len(clips) / self.rate:.1f} h at {self.rate:g} videos an hour"
         note = (
-            f"{len(listed)} clips, {pace}, about {seconds * FLAC_BYTES_PER_S / 1e6:.0f} MB; expect "
+            f"{len(clips)} clips, {pace}, about {seconds * FLAC_BYTES_PER_S / 1e6:.0f} MB; expect "
             f"{GONE_SHARE} of YouTube's to be gone"
         )
         trouble = missing_javascript_runtime()
         return (note, trouble) if trouble else (note,)
 
-    def _fetch_options(self) -> FetchOptions:
-        return FetchOptions(
-            source_url=self.source_url,
-            cookies=Path(self.cookies) if self.cookies else None,
-            cookies_from_browser=self.cookies_from_browser,
-            proxy=self.proxy,
-            max_source_mb=self.max_source_mb,
-            max_source_s=self.max_source_s,
+    def make(self, clip: Clip, codec: str) -> Clip:
+        """Fetches one video's audio and cuts the part: one attempt."""
+        url = self._fetchers.options.url(clip.key.removeprefix("Y"))
+        with TemporaryDirectory(prefix="slvr-") as folder:
+            fetched = self._fetchers.next().fetch(url, folder)
+            made = decoded_clip(clip, fetched.path, codec, max_s=self.max_source_s)
+        return dataclasses.replace(
+            made,
+            source_bytes=fetched.n_bytes,
+            source_sha256=fetched.sha256,
+            source_format=fetched.format_id,
+            source_codec=fetched.codec,
         )
 
-    def make(self, clip: Clip, codec: str) -> Clip:
-        """Fetches one video's audio, again after passing failures, and cuts the part."""
-        attempt = 0
-        while True:
-            if self._pace is not None:
-                self._pace.wait()
-            made = self._attempt(clip, codec)
-            if made.status != "transient" or attempt == self.retries:
-                return made
-            attempt += 1
-            time.sleep(random.uniform(0.5, 1.0) * 2**attempt)
 
-    def _attempt(self, clip: Clip, codec: str) -> Clip:
-        fetching = self._fetch_options()
-        url = fetching.url(clip.key.removeprefix("Y"))
-        with TemporaryDirectory(prefix="slvr-") as folder:
-            try:
-                fetched = fetch_audio(url, folder, fetching)
-            except FetchFailure as failure:
-                return clip.failed(failure.status, failure.reason, failure.detail)
-            made = decoded_clip(clip, fetched.path, codec, max_s=self.max_source_s)
-            return dataclasses.replace(made, source_sha256=fetched.sha256)
+def _manifest_segments(path: Path) -> list[tuple[Segment, str]]:
+    """Segment and split of every clip that another directory asked for."""
+    columns = ["key", "split", "labels", "start_s", "end_s"]
+    try:
+        rows = pq.read_table(path, columns=columns).to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"{path}: cannot be read as the clips.parquet of an AudioSet directory: {error}"
+        ) from error
+    strange = [row for row in rows if row["start_s"] is None or len(row["key"]) != 12]
+    if strange:
+        raise ValueError(
+            f"{path}: clip {strange[0]['key']} is no AudioSet segment; expected the clips.parquet "
+            "of a directory made by `ingest audioset`"
+        )
+    return [
+        (
+            Segment(
+                row["key"].removeprefix("Y"), row["start_s"], row["end_s"], tuple(row["labels"])
+            ),
+            row["split"],
+        )
+        for row in rows
+    ]
+
+
+def _label(text: str, names: dict[str, str]) -> str:
+    """The ontology id of a label given by id or display name."""
+    ids = {name.lower(): label for label, name in names.items()} | {label: label for label in names}
+    label = ids.get(text) or ids.get(text.lower())
+    if label is None:
+        close = difflib.get_close_matches(text.lower(), ids, n=3)
+        hint = f", for example {' or '.join(names[ids[name]] for name in close)}" if close else ""
+        raise ValueError(f"--classes: no label {text!r}; expected a name or id of AudioSet's{hint}")
+    return label
+
+
+def _parsed(settings: tuple[str, ...]) -> dict[str, Any]:
+    """yt-dlp's options from KEY=VALUE texts."""
+    options: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key.isidentifier() and equals):  # without the text: it may hold a token
+            raise ValueError("--ytdlp-option: expected KEY=VALUE, for example retries=10")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from ingest.recipe import Plan
-from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES, synthesise
 from shards.audio import with_audio
 from shards.clip import SAMPLE_RATE_HZ, Clip, Source
 
@@ -47,6 +46,9 @@ class Demo:
 
     def plan(self, cache: Path) -> Plan:
         """Draws class, length and seed of every clip."""
+        # loads scipy, which the workers of other recipes should not wait for
+        from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
+
         if self.n_train < 1 or self.n_per_class < 1:
             raise ValueError(
                 f"expected at least 1 clip, got --n-train {self.n_train} and --n-per-class "
@@ -84,6 +86,8 @@ class Demo:
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """Synthesises one clip."""
+        from ingest.synthesis import synthesise
+
         name, _, seed = clip.source.uri.removeprefix("synthesis:").partition("?seed=")
         wave = synthesise(name, int(seed), clip.n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
         pcm = np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)

@@ -67,12 +67,13 @@ def read_spline(coefficients: Tensor, position: Tensor) -> Tensor:
         position: (n, T) float64 in coefficients, from 1 to below C - 2; float32 would misplace
             samples late in a clip.
     """
-    left = position.long()
-    u = (position - left).float()
+    first = position.long() - 1
+    u = (position - 1 - first).float()
     v = 1 - u
     uu, vv = u.square(), v.square()
-    y = coefficients.gather(1, left - 1) * (v * vv)
-    y = torch.addcmul(y, coefficients.gather(1, left), 4 - 3 * uu * (2 - u))
-    y = torch.addcmul(y, coefficients.gather(1, left + 1), 4 - 3 * vv * (2 - v))
-    y = torch.addcmul(y, coefficients.gather(1, left + 2), u * uu)
-    return y / 6
+    # One index for all four taps: each is gathered from the coefficients that much further on.
+    y = coefficients.gather(1, first) * v.mul_(vv)
+    y.addcmul_(coefficients[:, 1:].gather(1, first), 4 - 3 * uu * (2 - u))
+    y.addcmul_(coefficients[:, 2:].gather(1, first), vv.mul_(-3).mul_(1 + u).add_(4))
+    y.addcmul_(coefficients[:, 3:].gather(1, first), uu.mul_(u))
+    return y.div_(6)

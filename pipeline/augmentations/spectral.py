@@ -46,7 +46,9 @@ class PitchShift:
         if self.grid == "continuous":
             low, high = -CONTINUOUS_RANGE_SEMITONES, CONTINUOUS_RANGE_SEMITONES
             return {"semitones": uniform(low, high, n, generator, device)}
-        ratios = torch.tensor([float(ratio) for ratio in PUBLISHED_RATIOS], device=device)
+        # Copied without waiting for the device, as everything that a training step uploads.
+        ratios = torch.tensor([float(ratio) for ratio in PUBLISHED_RATIOS])
+        ratios = ratios.to(device, non_blocking=True)
         drawn = torch.randint(len(ratios), (n,), generator=generator, device=device)
         return {"semitones": 12 * torch.log2(ratios)[drawn]}
 
@@ -77,6 +79,8 @@ class TimeStretch:
     """The clip played faster or slower at its pitch; T samples are kept.
 
     A longer result keeps its head, a shorter one is followed by its own beginning.
+    Events move apart by the rate; a single one lands within a hop (32 ms) of where it belongs,
+    since phases are taken over from whole frames.
 
     Params: ``rate``, U(0.5, 1.5) rounded to 0.01; above 1 is faster.
     """

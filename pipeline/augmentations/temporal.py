@@ -33,21 +33,21 @@ class Fade:
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Faded (n, T) waveforms."""
-        gain = _rise(x.shape[-1], params["fade_in"], params["shape"])
-        gain = gain * _rise(x.shape[-1], params["fade_out"], params["shape"]).flip(-1)
+        n_samples, shape = x.shape[-1], params["shape"][:, None]
+        fade_out = _progress(n_samples, params["fade_out"]).flip(-1)
+        # The two do not overlap, and every curve ends at 1: one of them is enough.
+        u = torch.minimum(_progress(n_samples, params["fade_in"]), fade_out)
+        logarithmic = (torch.log10(0.1 + u) + 1).clamp(0, 1)
+        gain = torch.where(shape == 1, logarithmic, u)
+        gain = torch.where(shape == 2, torch.exp2(u - 1) * u, gain)
         return (x * gain).to(x.dtype)
 
 
-def _rise(n_samples: int, fraction: Tensor, shape: Tensor) -> Tensor:
-    """(n, T) gains that rise from 0 over the first ``fraction`` of the samples and then stay 1."""
+def _progress(n_samples: int, fraction: Tensor) -> Tensor:
+    """(n, T) values that rise from 0 to 1 over the first ``fraction`` of the samples and stay 1."""
     length = torch.round(fraction * n_samples)[:, None]
     t = torch.arange(n_samples, device=fraction.device)
-    u = t / (length - 1).clamp(min=1)
-    logarithmic = (torch.log10(0.1 + u) + 1).clamp(0, 1)
-    exponential = torch.exp2(u - 1) * u
-    curve = torch.where((shape == 1)[:, None], logarithmic, u)
-    curve = torch.where((shape == 2)[:, None], exponential, curve)
-    return torch.where(t < length, curve, 1.0)
+    return torch.where(t < length, t / (length - 1).clamp(min=1), 1.0)
 
 
 @dataclass(frozen=True)

@@ -87,21 +87,24 @@ def phase_vocoder(spectra: Tensor, position: Tensor, realign: bool = False) -> T
     left = position.long().clamp(max=last - 1)
     between = (position - left).float()[..., None]
 
-    spectra = spectra + TINY
+    # In place from here on: large batches are bound by memory traffic.
+    unit = spectra + TINY
     # abs() guards against an overflow that cannot happen here, at thrice the time.
-    magnitude = (spectra.real.square() + spectra.imag.square()).sqrt_()
-    unit = spectra * magnitude.reciprocal()
-    # advance[:, 0] is the initial phase U_0, advance[:, l] = U_l U*_{l-1} what follows it.
-    advance = unit.clone()
-    advance[:, 1:] *= unit[:, :-1].conj_physical()
-    phase = _frames(advance, pad(left[:, :-1] + 1, (1, 0))).cumprod(1)
+    magnitude = (unit.real.square() + unit.imag.square()).sqrt_()
+    unit *= magnitude.reciprocal()
+    before = pad(left[:, :-1], (1, 0))
+    phase = _frames(unit, before + 1)
+    phase *= _frames(unit, before).conj_physical_()
+    phase[:, 0] = unit[:, 0]
+    phase.cumprod_(1)
     magnitude = torch.lerp(_frames(magnitude, left), _frames(magnitude, left + 1), between)
     if realign:
         anchor = _anchors(torch.linalg.vector_norm(magnitude, dim=-1))
         turn = _frames(phase, anchor).conj_physical_()
-        nearest = position.round().long().gather(1, anchor)
-        phase *= turn.mul_(_frames(unit, nearest))
-    return magnitude * phase
+        turn *= _frames(unit, position.round().long().gather(1, anchor))
+        phase *= turn
+    phase *= magnitude
+    return phase
 
 
 def _frames(x: Tensor, index: Tensor) -> Tensor:

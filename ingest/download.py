@@ -1,0 +1,220 @@
+"""Archives over HTTP: resumed where they stopped, checked, from one mirror after the other."""
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from command.progress import track
+
+ATTEMPTS = 5
+"""In a row without a byte, for each mirror; proxies come from the environment."""
+BACKOFF_S = 2.0
+TIMEOUT_S = 60.0
+MAX_WAIT_S = 300.0
+BLOCK_BYTES = 1 << 20
+CUT = (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError)
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on the net.
+
+    Attributes:
+        name: its name here.
+        urls: where it is, the best place first.
+        checksum: `sha256:HEX` or `md5:HEX`; empty where none is published.
+        n_bytes: its size; 0 for unknown.
+        varies: the host makes the file anew now and then: another checksum is a warning, and the
+            content has to be checked.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    checksum: str = ""
+    n_bytes: int = 0
+    varies: bool = False
+
+
+class _GoneError(OSError):
+    """A mirror that has not got the file, or got another one."""
+
+
+def fetch(remotes: Sequence[Remote], folder: Path, total_bytes: int = 0) -> list[str]:
+    """Fetches the files that are not in the folder yet; returns notes for the user.
+
+    A file has its name only when it is complete and its checksum right. What came before a cut
+    is kept, and the rest asked for with Range and If-Range.
+
+    Args:
+        remotes: the files.
+        folder: made if missing.
+        total_bytes: size of all, where that of each is not known.
+
+    Raises:
+        OSError: the disk is too small, or no mirror gave a file: says each one's reason.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [remote for remote in remotes if not (folder / remote.name).exists()]
+    if not missing:
+        return []
+    here_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    needed_bytes = max(total_bytes, sum(remote.n_bytes for remote in remotes)) - here_bytes
+    _check_space(folder, needed_bytes)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds the files
+        notes = [note for remote in missing if (note := _fetch(remote, folder / remote.name))]
+    return notes
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        raise OSError(
+            f"{folder}: {needed_bytes / 1e6:.0f} MB are to come, {free_bytes / 1e6:.0f} MB are "
+            "free; make room, or fetch the archives to another disk and give --source PATH"
+        )
+
+
+def _fetch(remote: Remote, target: Path) -> str:
+    faults = []
+    for url in remote.urls:
+        if target.exists():
+            return ""
+        try:
+            partial = _download(url, target)
+            note = _check(remote, partial)
+            partial.replace(target)
+            _validator_path(target).unlink(missing_ok=True)
+            return note
+        except _GoneError as error:
+            faults.append(f"{url}: {error}")
+    raise OSError(
+        f"{remote.name} could not be fetched ({'; '.join(faults)}); try again later, or save it "
+        f"as {target} by other means"
+    )
+
+
+def _check(remote: Remote, partial: Path) -> str:
+    """Holds a complete file against its checksum; returns a warning or nothing."""
+    if not remote.checksum:
+        return ""
+    algorithm, _, expected = remote.checksum.partition(":")
+    with partial.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found == expected:
+        return ""
+    if remote.varies:
+        return (
+            f"{remote.name}: {algorithm} {found}, expected {expected}; its host makes the archive "
+            "anew now and then, so its content is checked instead"
+        )
+    partial.unlink()
+    raise _GoneError(f"{algorithm} {found}, expected {expected}")
+
+
+def _validator_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.validator")
+
+
+def _download(url: str, target: Path) -> Path:
+    """Fetches all of a URL into the partial file, and goes on with what is there of it."""
+    partial = target.with_name(f".{target.name}.partial")
+    failed = 0
+    while True:
+        before_bytes = partial.stat().st_size if partial.exists() else 0
+        try:
+            _download_rest(url, partial, _validator_path(target))
+            return partial
+        except urllib.error.HTTPError as error:
+            if error.code not in PASSING:
+                raise _GoneError(f"HTTP {error.code}") from error
+            reason, wait_s = f"HTTP {error.code}", _retry_after_s(error)
+        except (
+            http.client.HTTPException,
+            urllib.error.URLError,
+            ConnectionError,
+            TimeoutError,
+        ) as e:
+            reason, wait_s = str(e) or type(e).__name__, 0.0
+        grown = partial.exists() and partial.stat().st_size > before_bytes
+        failed = 0 if grown else failed + 1
+        if failed >= ATTEMPTS:
+            raise _GoneError(reason)
+        time.sleep(max(wait_s, BACKOFF_S * 2**failed if failed else 0.0))
+
+
+def _retry_after_s(error: urllib.error.HTTPError) -> float:
+    text = error.headers.get("Retry-After", "")
+    return min(float(text), MAX_WAIT_S) if text.isdigit() else 0.0
+
+
+def _download_rest(url: str, partial: Path, validator_path: Path) -> None:
+    """One request: the whole file, or what is missing if the server has still got the same."""
+    validator = _validator(validator_path, url)
+    have_bytes = partial.stat().st_size if validator and partial.exists() else 0
+    headers = {"User-Agent": "slvr", "Accept-Encoding": "identity"}
+    if have_bytes and validator:
+        headers |= {"Range": f"bytes={have_bytes}-", "If-Range": validator}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have_bytes:
+            if error.headers.get("Content-Range") == f"bytes */{have_bytes}":
+                return
+            partial.unlink()
+            raise ConnectionError("the file on the server has changed") from error
+        raise
+    with response:
+        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        if resumed and not _begins_at(response.headers.get("Content-Range", ""), have_bytes):
+            partial.unlink()
+            raise ConnectionError("the server sent another part than asked for")
+        if not resumed:
+            have_bytes = 0
+            tag = response.headers.get("ETag", "")
+            strong = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+            validator_path.write_text(json.dumps({"url": url, "validator": strong}))
+        _copy(response, partial, have_bytes)
+
+
+def _begins_at(content_range: str, first_byte: int) -> bool:
+    return content_range.startswith(f"bytes {first_byte}-")
+
+
+def _validator(path: Path, url: str) -> str:
+    """What If-Range needs, if the partial file came from this URL."""
+    try:
+        known = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return ""
+    return str(known["validator"]) if known["url"] == url else ""
+
+
+def _copy(response: http.client.HTTPResponse, partial: Path, have_bytes: int) -> None:
+    length = response.headers["Content-Length"]
+    declared_bytes = None if length is None else have_bytes + int(length)
+    _check_space(partial.parent, (declared_bytes or 0) - have_bytes)
+    label, total_mb = partial.name.strip(".").removesuffix(".partial"), (declared_bytes or 0) >> 20
+    with (
+        partial.open("ab" if have_bytes else "wb") as file,
+        track(label, total_mb, "MB", have_bytes >> 20) as progress,
+    ):
+        while block := response.read(BLOCK_BYTES):
+            file.write(block)
+            progress.advance(len(block) >> 20)
+        file.flush()
+        # a connection cut in mid-body may end the copy without an error
+        os.fsync(file.fileno())
+        if declared_bytes is not None and file.tell() < declared_bytes:
+            raise ConnectionError(f"cut off at {file.tell()} of {declared_bytes} bytes")

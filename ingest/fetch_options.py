@@ -1,0 +1,98 @@
+"""How sources are fetched, and what of it is secret."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ingest.fetch_errors import redact
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+# yt-dlp options that the fetcher sets; a user's value would break what it promises.
+_OWN_YTDLP_OPTIONS = {
+    *("logger", "quiet", "noprogress", "color", "verbose", "debug_printtraffic", "ignoreerrors"),
+    *("outtmpl", "paths", "noplaylist", "playlist_items", "match_filter", "progress_hooks"),
+    *("postprocessors", "fixup", "skip_unavailable_fragments"),
+    *("socket_timeout", "cookiefile", "cookiesfrombrowser", "proxy"),
+}
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How to fetch.
+
+    Attributes:
+        source_url: where a clip's source is; `{id}` stands for its id.
+        cookies: cookies.txt in Netscape form, or None. It is read, never written.
+        cookies_from_browser: a browser that yt-dlp takes cookies from, `firefox` or
+            `firefox:PROFILE`, or None.
+        proxy: URL of a proxy; "" for none, None for what the environment says.
+        max_source_mb: larger sources are refused, in units of 10^6 bytes.
+        max_source_s: longer sources are refused, in seconds.
+        max_fetch_s: a download that takes longer is given up, in seconds.
+        socket_timeout_s: longest silence of a server, in seconds.
+        ytdlp_options: further options by their names in yt-dlp's Python interface.
+    """
+
+    source_url: str = "https://www.youtube.com/watch?v={id}"
+    cookies: Path | None = None
+    cookies_from_browser: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
+    max_source_mb: float = 500.0
+    max_source_s: float = 4 * 3600.0
+    max_fetch_s: float = 1800.0
+    socket_timeout_s: float = 30.0
+    ytdlp_options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold tokens
+
+    def __post_init__(self) -> None:
+        if "{id}" not in self.source_url:
+            raise ValueError(
+                f"source_url: got {redact(self.source_url)!r}, expected a URL with {{id}} in it"
+            )
+        if self.cookies is not None and not self.cookies.is_file():
+            raise ValueError(f"cookies: no file {self.cookies}, expected a cookies.txt")
+        if self.proxy and not _is_proxy_url(self.proxy):
+            raise ValueError(  # without the value: it may hold a password
+                "proxy: expected SCHEME://HOST:PORT or SCHEME://USER:PASSWORD@HOST:PORT, the "
+                f"scheme one of {', '.join(_PROXY_SCHEMES)}; in user and password write / as %2F, "
+                "@ as %40 and : as %3A"
+            )
+        for name in ("max_source_mb", "max_source_s", "max_fetch_s", "socket_timeout_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0")
+        if clash := sorted(_OWN_YTDLP_OPTIONS & self.ytdlp_options.keys()):
+            raise ValueError(
+                f"ytdlp_options: {', '.join(clash)} cannot be set here, since the ingest sets it; "
+                f"use its own options for cookies, proxies and timeouts"
+            )
+
+    def url(self, youtube_id: str) -> str:
+        """Returns the URL of one source."""
+        return self.source_url.replace("{id}", youtube_id)
+
+    def secrets(self) -> set[str]:
+        """Returns the strings that must not be repeated in messages."""
+        proxy = urlsplit(self.proxy or "")
+        named = [part for part in (proxy.username, proxy.password) if part]
+        secrets = {*named, *map(unquote, named)}
+        pending: list[Any] = list(self.ytdlp_options.values())
+        while pending:
+            value = pending.pop()
+            if isinstance(value, Mapping):
+                pending.extend(value.values())
+            elif isinstance(value, (list, tuple, set)):
+                pending.extend(value)
+            elif isinstance(value, str):
+                secrets.add(value)
+        return secrets
+
+
+def _is_proxy_url(proxy: str) -> bool:
+    try:
+        address = urlsplit(proxy)
+        return address.scheme in _PROXY_SCHEMES and bool(address.hostname and address.port)
+    except ValueError:  # the port is no number
+        return False

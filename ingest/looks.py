@@ -1,0 +1,118 @@
+"""Commands that look at shard directories; clips and shards stay as they are.
+
+Heavy imports stand inside functions, as in `cli.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from command.line import DONE, FAILED
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Re-hashes a shard directory and names every damage."""
+
+    directory: str
+    """Shard directory."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Shows how far an ingest has come, also while it runs."""
+
+    directory: str
+    """Shard directory."""
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Compares the tables of two shard directories clip by clip; exit code 1 where they differ."""
+
+    a: str
+    """Shard directory; its clips.parquet is enough."""
+    b: str
+    """Another one."""
+    json: str | None = None
+    """File for the comparison with every clip that differs, as JSON."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Writes one HTML page: what is there, what is missing and why, and clips to listen to."""
+
+    directory: str
+    """Shard directory."""
+    out: str | None = None
+    """The page; default: inspect.html in the directory."""
+    seed: int = 0
+    """Draws the clips that are shown, and those whose level is measured."""
+
+
+def verify(options: Verify) -> int:
+    """Checks a shard directory; returns the exit code."""
+    from command.progress import track
+    from shards.read import ShardDirectory
+    from shards.verify import verify as find_damages
+
+    directory = ShardDirectory.open(options.directory)
+    shards = directory.manifest.shards
+    with track("verify", len(shards), "shards") as progress:
+        damages = find_damages(directory, on_shard=lambda name: progress.advance(note=name))
+    for damage in damages:
+        print(damage)
+    n_clips = sum(shard.n for shard in shards)
+    if damages:
+        print(f"{directory.path}: {len(damages)} damages; ingest the data set again to mend it")
+        return FAILED
+    print(f"{directory.path}: intact, {n_clips} clips in {len(shards)} shards")
+    return DONE
+
+
+def status(options: Status) -> int:
+    """Shows how far an ingest has come; returns the exit code."""
+    from ingest.status import read_status
+
+    print(read_status(Path(options.directory)))
+    return DONE
+
+
+def diff(options: Diff) -> int:
+    """Compares two shard directories; returns the exit code."""
+    import json
+
+    from shards.compare import compare
+    from shards.files import write_text
+
+    found = compare(Path(options.a), Path(options.b))
+    if options.json is not None:
+        text = json.dumps({"a": options.a, "b": options.b, **found.to_dict()}, indent=1)
+        write_text(Path(options.json), text + "\n")
+    for line in found.lines():
+        print(f"  {line}")
+    print(found.verdict)
+    return DONE if found.same else FAILED
+
+
+def inspect(options: Inspect) -> int:
+    """Writes the page of a shard directory; returns the exit code."""
+    from ingest.inspection import PAGE, page
+    from shards.files import write_text
+    from shards.read import ShardDirectory
+
+    directory = ShardDirectory.open(options.directory)
+    out = Path(options.out or directory.path / PAGE)
+    write_text(out, page(directory, options.seed))
+    print(f"page: {out}")
+    return DONE
+
+
+LOOKS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "verify": (Verify, verify),
+    "status": (Status, status),
+    "diff": (Diff, diff),
+    "inspect": (Inspect, inspect),
+}
+"""Name of each command -> its options, and what it does."""

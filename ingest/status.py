@@ -1,0 +1,101 @@
+"""How far an ingest has come, told from its ledger; also while it is running."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.ledger import About, open_to_read, read_about, writer_of
+from shards.clip import UNSETTLED
+
+RATE_WINDOW_S = 3600.0
+
+# A clip is what its row in a finished shard says, else what its last attempt said.
+_OF_EACH_CLIP = """
+    SELECT status, reason FROM clips
+    UNION ALL
+    SELECT status, reason FROM attempts
+    WHERE id IN (SELECT MAX(id) FROM attempts GROUP BY key) AND key NOT IN (SELECT key FROM clips)
+"""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far an ingest has come.
+
+    Attributes:
+        about: what it was begun with.
+        writer: process id of the ingest that is running, or None.
+        counts: (status, reason, clips), most frequent first; what is not in there was not tried.
+        n_attempts: tries over a network.
+        fetched_bytes: of the sources that came.
+        per_hour: clips settled in the last hour of the run, or None if there are too few.
+    """
+
+    about: About
+    writer: int | None
+    counts: tuple[tuple[str, str, int], ...]
+    n_attempts: int
+    fetched_bytes: int
+    per_hour: float | None
+
+    @property
+    def n_settled(self) -> int:
+        """Clips whose fate is known."""
+        return sum(n for status, _, n in self.counts if status not in UNSETTLED)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the run is over, at the rate of its last hour."""
+        if not self.per_hour:
+            return None
+        return (self.about.n_clips - self.n_settled) / self.per_hour * 3600
+
+    def __str__(self) -> str:
+        running = f"running, process {self.writer}" if self.writer else "not running"
+        share = 100 * self.n_settled / self.about.n_clips
+        lines = [
+            f"{self.about.recipe}, {running}: {self.n_settled} of {self.about.n_clips} clips "
+            f"settled ({share:.1f} %)"
+        ]
+        if self.n_attempts:
+            lines.append(
+                f"{self.n_attempts} attempts, {self.fetched_bytes / 1e6:.1f} MB fetched"
+                + (f", {self.per_hour:.0f} clips an hour" if self.per_hour else "")
+                + (
+                    f", about {self.left_s / 3600:.1f} h left"
+                    if self.writer and self.left_s
+                    else ""
+                )
+            )
+        untried = self.about.n_clips - sum(n for _, _, n in self.counts)
+        counts = (*self.counts, *([("not tried", "", untried)] if untried else []))
+        return "\n".join([*lines, *(f"{s:<10} {r:<20} {n:>9}" for s, r, n in counts)])
+
+
+def read_status(directory: Path) -> Status:
+    """The status of a directory that `ingest` is writing or has written.
+
+    Raises:
+        ValueError: it has no ledger.
+    """
+    with closing(open_to_read(directory)) as db:
+        counts = db.execute(
+            f"SELECT status, reason, COUNT(*) AS n FROM ({_OF_EACH_CLIP}) "
+            "GROUP BY status, reason ORDER BY n DESC, status, reason"
+        ).fetchall()
+        n_attempts, n_bytes, end_s = db.execute(
+            "SELECT COUNT(*), TOTAL(source_bytes), MAX(started_s + took_s) FROM attempts"
+        ).fetchone()
+        n_recent, begin_s = db.execute(
+            "SELECT COUNT(DISTINCT key), MIN(started_s) FROM attempts "
+            "WHERE started_s > ? AND status NOT IN ('blocked', 'transient')",
+            ((end_s or 0.0) - RATE_WINDOW_S,),
+        ).fetchone()
+    return Status(
+        about=read_about(directory),
+        writer=writer_of(directory),
+        counts=tuple(counts),
+        n_attempts=n_attempts,
+        fetched_bytes=round(n_bytes),
+        per_hour=n_recent / (end_s - begin_s) * 3600 if n_recent else None,
+    )

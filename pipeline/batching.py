@@ -1,0 +1,138 @@
+"""What every loader keeps to: batches of cut clips, their order and cuts functions of numbers.
+
+Letters: B clips of a batch, T samples of a cut clip, N clips of a set.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+Pcm = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """What one process takes at each step.
+
+    Raises:
+        ValueError: a batch of no clips, or clips of no sample.
+    """
+
+    batch: int
+    """B, clips a step of this process."""
+    n_samples: int
+    """T; longer clips are cut at random, shorter ones repeated."""
+    seed: int
+    """Of the order and the cuts."""
+    rank: int = 0
+    """Number of this process."""
+    world: int = 1
+    """Number of processes."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.n_samples < 1:
+            raise ValueError(
+                f"expected at least one clip of at least one sample a step, got {self.batch} of "
+                f"{self.n_samples}; check --batch and --clip-s"
+            )
+
+
+class Loader(Protocol):
+    """A source of batches."""
+
+    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
+        """Endless batches (B, T) int16 from step `first_step` on.
+
+        Epochs follow each other without a gap: each clip once an epoch, over all processes.
+        Another call from a later step gives what the first would have come to.
+        """
+        ...
+
+
+def places(n: int, batching: Batching, first_step: int) -> Iterator[tuple[Ints, Ints]]:
+    """For each step the epochs (B,) and the clips (B,) of this process's share.
+
+    Clip number p of the run is place p mod n of a permutation drawn from (seed, epoch p // n), so
+    that nothing is lost or repeated, whatever the batch size and the number of processes.
+    """
+    order, order_epoch = np.empty(0, np.int64), -1
+    step = first_step
+    while True:
+        first = (step * batching.world + batching.rank) * batching.batch
+        epochs, within = np.divmod(np.arange(first, first + batching.batch), n)
+        clips = np.empty_like(within)
+        for epoch in range(epochs[0], epochs[-1] + 1):
+            if epoch != order_epoch:
+                order = np.random.default_rng([batching.seed, epoch]).permutation(n)
+                order_epoch = epoch
+            here = epochs == epoch
+            clips[here] = order[within[here]]
+        yield epochs, clips
+        step += 1
+
+
+def cut_starts(batching: Batching, epochs: Ints, clips: Ints, n_samples: Ints) -> Ints:
+    """First sample (B,) of the cut of each clip: a uniform draw from (seed, epoch, clip)."""
+    # A generator for each clip would cost more than the batch: the seeds are hashed instead.
+    draws = _mix(np.full(len(clips), batching.seed).astype(np.uint64))
+    for number in (epochs, clips):
+        draws = _mix(draws ^ number.astype(np.uint64))
+    spare = np.maximum(n_samples - batching.n_samples, 0)
+    uniform = (draws >> np.uint64(11)) * 2.0**-53
+    starts: Ints = (uniform * (spare + 1)).astype(np.int64)
+    return starts
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """One output of SplitMix64 for each state (Steele, Lea and Flood, OOPSLA 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def cut_batch(batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm]) -> Tensor:
+    """One batch (B, T) int16: each clip cut to one length, or repeated up to it."""
+    lengths = np.array([len(pcm) for pcm in pcms])
+    starts = cut_starts(batching, epochs, clips, lengths)
+    batch = torch.empty((len(pcms), batching.n_samples), dtype=torch.int16)
+    for row, pcm, start in zip(batch.numpy(), pcms, starts, strict=True):
+        row[:] = np.resize(pcm, len(row)) if len(pcm) < len(row) else pcm[start : start + len(row)]
+    return batch
+
+
+def stream_batches(
+    batching: Batching,
+    epoch_size: Callable[[int], int],
+    epoch_clips: Callable[[int, int], Iterator[tuple[int, Pcm]]],
+    done: int,
+) -> Iterator[Tensor]:
+    """Endless batches (B, T) int16 of a source that is read from end to end.
+
+    Args:
+        batching: what a batch is.
+        epoch_size: number of clips that this reader has in an epoch.
+        epoch_clips: from (epoch, number of clips to skip) the other clips: position and samples.
+        done: number of batches to skip.
+    """
+
+    def endless() -> Iterator[tuple[int, int, Pcm]]:
+        epoch, skip = 0, done * batching.batch
+        while skip >= epoch_size(epoch):
+            skip -= epoch_size(epoch)
+            epoch += 1
+        while True:
+            for i, pcm in epoch_clips(epoch, skip):
+                yield epoch, i, pcm
+            epoch, skip = epoch + 1, 0
+
+    clips: Iterator[Any] = endless()
+    while True:
+        epochs, positions, pcms = zip(*(next(clips) for _ in range(batching.batch)), strict=True)
+        yield cut_batch(batching, np.array(epochs), np.array(positions), list(pcms))

@@ -1,0 +1,121 @@
+"""Turns are spaced out, refusals pause everybody, and one probe goes ahead."""
+
+import threading
+import time
+
+import pytest
+
+from ingest import pace
+from ingest.pace import Pace, Politeness, RefusedError, StoppedError
+
+
+class Clock:
+    """Time that passes only in waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        monkeypatch.setattr(pace.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(threading.Condition, "wait", lambda _, s=None: self.wait(s))
+
+    def wait(self, seconds: float | None = None) -> None:
+        assert seconds is not None, "would wait for ever"
+        self.now_s += seconds
+
+    def turns(self, paced: Pace, n: int) -> list[float]:
+        """When the next n requests start, in seconds from now."""
+        started_s = self.now_s
+        found = []
+        for _ in range(n):
+            paced.report(paced.wait(), "ok")
+            found.append(round(self.now_s - started_s, 6))
+        return found
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_requests_keep_the_rate_and_make_up_for_a_minute_at_most(clock: Clock) -> None:
+    paced = Pace(Politeness(per_hour=300))
+    assert clock.turns(paced, 4) == [0, 12, 24, 36]
+    clock.now_s += 30
+    assert clock.turns(paced, 4) == [0, 0, 6, 18]
+    clock.now_s += 10_000
+    assert clock.turns(paced, 8) == [0, 0, 0, 0, 0, 0, 12, 24]
+
+
+def test_without_a_rate_nothing_waits(clock: Clock) -> None:
+    assert clock.turns(Pace(Politeness(per_hour=None)), 5) == [0] * 5
+
+
+def refuse(paced: Pace, n: int, clock: Clock, retry_after_s: float | None = None) -> list[float]:
+    """The pauses after n refusals, in seconds."""
+    pauses = []
+    for _ in range(n):
+        turn, at_s = paced.wait(), clock.now_s
+        paced.report(turn, "blocked", "rate_limit", retry_after_s)
+        paced.report(paced.wait(), "transient")  # a reset does not say that we are let in
+        pauses.append(clock.now_s - at_s)
+    return pauses
+
+
+def test_pauses_grow_until_an_answer_comes(clock: Clock) -> None:
+    paced = Pace(Politeness(None, refusal_wait_s=60))
+    assert refuse(paced, 3, clock) == [60, 120, 240]
+    paced.report(paced.wait(), "gone")
+    assert refuse(paced, 2, clock) == [60, 120]
+
+
+def test_the_server_may_ask_for_a_longer_pause(clock: Clock) -> None:
+    assert refuse(Pace(Politeness(None)), 2, clock, retry_after_s=100.0) == [100, 120]
+
+
+@pytest.mark.parametrize(("max_blocked", "retry_after_s"), [(2, None), (6, 86_400.0)])
+def test_it_ends_when_refused_too_often_or_for_too_long(
+    clock: Clock, max_blocked: int, retry_after_s: float | None
+) -> None:
+    paced = Pace(Politeness(None, max_blocked=max_blocked))
+    with pytest.raises(RefusedError, match="run the same command again") as caught:
+        refuse(paced, max_blocked + 1, clock, retry_after_s)
+    assert ("86400 s of peace" in str(caught.value)) == (retry_after_s is not None)
+
+
+def test_refusals_of_requests_that_were_on_their_way_count_once(clock: Clock) -> None:
+    paced = Pace(Politeness(None, max_blocked=1))
+    turns = [paced.wait() for _ in range(4)]
+    for turn in turns:
+        paced.report(turn, "blocked", "rate_limit")
+    assert clock.turns(paced, 1) == [60]
+
+
+def test_after_a_pause_one_request_goes_ahead_of_the_others() -> None:
+    paced = Pace(Politeness(None, refusal_wait_s=0.01))
+    paced.report(paced.wait(), "blocked", "rate_limit")
+    probe = paced.wait()
+    let_in = threading.Event()
+    other = threading.Thread(target=lambda: (paced.wait(), let_in.set()))
+    other.start()
+    assert not let_in.wait(0.1)
+    paced.report(probe, "ok")
+    assert let_in.wait(10)
+    other.join()
+
+
+def test_the_end_of_the_run_wakes_everybody() -> None:
+    paced = Pace(Politeness(per_hour=1))
+    paced.wait()
+    ended = threading.Event()
+
+    def wait() -> None:
+        paced.sleep(3600)
+        with pytest.raises(StoppedError):
+            paced.wait()
+        ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    started_s = time.monotonic()
+    paced.stop()
+    assert ended.wait(30) and time.monotonic() - started_s < 30
+    thread.join()

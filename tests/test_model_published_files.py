@@ -1,0 +1,79 @@
+"""Published `.pt` files: read without running them, their variant from their name."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import load_encoder
+from model.encoder import Encoder
+from model.released import ReleasedName, parse_released_name, published_names, read_released
+
+NAME = "AS_BAL_simsiam_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt"
+
+
+def published(path: Path, variant: str, prefix: str = "backbone.") -> Encoder:
+    torch.manual_seed(0)
+    encoder = Encoder(variant)
+    names = published_names(encoder)
+    tensors = {prefix + names[name]: tensor for name, tensor in encoder.state_dict().items()}
+    torch.save(tensors, path)
+    return encoder.eval()
+
+
+def test_the_name_tells_how_it_was_trained() -> None:
+    assert parse_released_name(Path("x") / NAME) == ReleasedName(
+        data="AS_BAL",
+        contrastive="simsiam",
+        variant="parallel",
+        predictive_weight=1.0,
+        batch=100,
+        lr=5e-5,
+    )
+    other = NAME.replace("simsiam", "simclrv1").replace("parallel", "None")
+    found = parse_released_name(Path(other))
+    assert found is not None and (found.contrastive, found.variant) == ("simclr", "none")
+    assert parse_released_name(Path("model.pt")) is None
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
+def test_a_published_file_is_an_encoder(tmp_path: Path, prefix: str) -> None:
+    expected = published(tmp_path / NAME, "parallel", prefix)
+    loaded = load_encoder(tmp_path / NAME)
+    x = torch.randn(1, 3, 128, 33)
+    assert torch.equal(loaded.encoder(x, "all"), expected(x, "all"))
+    assert loaded.config["variant"] == "parallel" and loaded.step == 0
+    assert loaded.config["normalise"] == "published"
+
+
+def test_a_wrong_or_unknown_variant_is_a_sentence(tmp_path: Path) -> None:
+    published(tmp_path / NAME, "bn")
+    with pytest.raises(ValueError, match=r"does not fit variant 'parallel'.*variant 'bn'"):
+        load_encoder(tmp_path / NAME)
+    assert load_encoder(tmp_path / NAME, variant="bn").encoder.variant == "bn"
+    (tmp_path / NAME).rename(tmp_path / "mine.pt")
+    with pytest.raises(ValueError, match=r"does not say which variant.*--variant"):
+        load_encoder(tmp_path / "mine.pt")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("ran",)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"x": Malicious()}, "evil.pt")
+    Path("pickle.pt").write_bytes(pickle.dumps(Malicious()))
+    Path("text.pt").write_text("not a model")
+    torch.save([1, 2], "list.pt")
+    for name in ("evil.pt", "pickle.pt", "text.pt"):
+        with pytest.raises(ValueError, match="not a file of plain tensors"):
+            read_released(Path(name))
+    with pytest.raises(ValueError, match="expected a state dict"):
+        read_released(Path("list.pt"))
+    with pytest.raises(ValueError, match="no such file"):
+        read_released(Path("none.pt"))
+    assert not Path("ran").exists()
