@@ -5,7 +5,9 @@ Letters: B clips of a batch, T samples.
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator
+from multiprocessing import forkserver
 
 import torch
 from torch import Tensor
@@ -51,6 +53,11 @@ def by_workers(
     # server that has loaded torch start as fast.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    if workers and threading.current_thread() is threading.main_thread():
+        # what it forks inherits this, from the first moment on: Ctrl-C is this process's affair
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        forkserver.ensure_running()
+        signal.signal(signal.SIGINT, before)
     loader = DataLoader(
         batches,
         batch_size=None,

@@ -61,7 +61,11 @@ def test_every_package_ships() -> None:
 
 def test_every_dependency_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {"yt-dlp": "yt_dlp", "tensorboard": "torch.utils.tensorboard"}
+    names = {
+        "scikit-learn": "sklearn",
+        "yt-dlp": "yt_dlp",
+        "tensorboard": "torch.utils.tensorboard",
+    }
     used = {module for path in SOURCES for module in imports(path)}
     used |= {"torchaudio"}  # imported by name in pipeline/torchaudio_import.py
     for requirement in project["dependencies"]:

@@ -9,7 +9,7 @@ import soundfile
 
 from conftest import noise, run
 from ingest.recipe import Plan
-from ingest.recipes import RECIPES
+from ingest.recipes import EVALUATION_SETS, RECIPES
 from ingest.recipes.demo import Demo
 from ingest.recipes.folder import Folder
 from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
@@ -36,7 +36,8 @@ def planned(name: str, tmp_path: Path) -> Plan:
     ).plan(tmp_path)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# the evaluation sets have a contract test of their own, on toy archives
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - EVALUATION_SETS.keys()))
 def test_every_recipe_keeps_the_contract(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]
     assert name == recipe.NAME and recipe.VERSION and recipe.LICENCE
