@@ -44,6 +44,7 @@ def write_directory(
     lengths_s: tuple[float, ...] = (0.2, 0.5),
     split: str = "train",
     sample_rate_hz: int = 16_000,
+    first: int = 0,
 ) -> ShardDirectory:
     """Noise clips in shards, and one clip that failed; clip i has label `class_(i mod n)`."""
     path.mkdir(parents=True)
@@ -59,7 +60,7 @@ def write_directory(
             noise(round(lengths_s[i % len(lengths_s)] * 16_000), i),
             codec,
         )
-        for i in range(n_clips)
+        for i in range(first, first + n_clips)
     ]
     failed = Clip(key="clip_gone", split=split, source=Source("made/gone.wav"))
     for s in range(n_shards):

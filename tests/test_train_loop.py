@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import resource
@@ -8,12 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from conftest import command, run
+from conftest import ABOUT, command, run, write_directory
 from model.checkpoint import checkpoints, load_encoder, read_checkpoint
 from shards.read import ShardDirectory
+from shards.write import finish
 from train.config import RECIPES, TrainConfig
 from train.loop import build_model, train
 
@@ -205,6 +208,63 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
     directory = make_directory()
     with pytest.raises(ValueError, match=r"loss at step \d+ is not finite.*--lr"):
         train(small(directory, lr=1e30, schedule="constant", steps=30), tmp_path / "run")
+
+
+def write_splits(path: Path) -> ShardDirectory:
+    """A training and a validation split in one directory."""
+    write_directory(path, split="train")
+    write_directory(path / "other", split="validation", n_clips=10, first=100)
+    rows, infos = [], []
+    for part in (path, path / "other"):
+        found = ShardDirectory.open(part)
+        rows += pq.read_table(part / "clips.parquet").to_pylist()
+        infos += found.manifest.shards
+        about = dataclasses.asdict(found.manifest)
+    for file in (path / "other").glob("validation*"):
+        file.rename(path / file.name)
+    rows = [row for row in rows if row["status"] == "ok"]
+    kept = ("name", "codec", "sample_rate_hz", "labels", *ABOUT)
+    finish(path, rows, infos, **{name: about[name] for name in kept})
+    return ShardDirectory.open(path)
+
+
+def test_validation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
+    directory = write_splits(tmp_path / "data")
+    options = {
+        "validation_split": "validation",
+        "validate_every": 4,
+        "patience": 2,
+        "min_delta": 1e9,  # after the first nothing is progress
+        "steps": 40,
+    }
+    train(small(directory, **options), tmp_path / "run")
+    with (tmp_path / "run" / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["4", "8", "12"]
+    assert {"total", "alignment", "uniformity", "spread", "ap_fade"} <= rows[0].keys()
+    assert len(losses(tmp_path / "run")) == 12
+    assert load_encoder(tmp_path / "run").step == 4  # the best one
+    assert checkpoints(tmp_path / "run")[-1].name == "step-00000012.safetensors"
+    again = train(small(directory, **options, resume=True), tmp_path / "run")
+    assert again.name == "step-00000012.safetensors"  # it stays stopped
+
+    train(small(directory, **options | {"steps": 7}), tmp_path / "short")
+    steps = small(directory, **options, resume=True)
+    with pytest.raises(ValueError, match="steps 7 there, 40 now"):
+        train(steps, tmp_path / "short")
+
+
+def test_a_resumed_run_validates_as_the_uninterrupted_one(tmp_path: Path) -> None:
+    directory = write_splits(tmp_path / "data")
+    options = {"validation_split": "validation", "validate_every": 3}
+    train(small(directory, **options), tmp_path / "whole")
+    train(small(directory, **options), tmp_path / "run")
+    newest = checkpoints(tmp_path / "run")[-1]
+    newest.unlink()
+    train(small(directory, **options, resume=True), tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    first, second = (tmp_path / name / "validation.csv" for name in ("whole", "run"))
+    assert first.read_text() == second.read_text()
 
 
 def test_a_full_disk_is_a_sentence_and_keeps_what_there_is(

@@ -65,6 +65,15 @@ class TrainConfig:
     seed: int = 0
     """Seed of weights, order, cuts and augmentations."""
 
+    validation_split: str | None = None
+    """Split to validate on, for example `validation` of AudioSet's published members; none: no
+    validation, no early stop."""
+    validate_every: int = 500
+    """Steps between validations, 1 or more."""
+    patience: int = 50
+    """Validations without progress after which training stops, 1 or more."""
+    min_delta: float = 1e-3
+    """What counts as progress of the joint validation loss, 0 or more."""
     checkpoint_every: int = 1000
     """Steps between checkpoints, 1 or more."""
     log_every: int = 10
@@ -94,6 +103,9 @@ class TrainConfig:
             "predictive_weight": self.predictive_weight >= 0,
             "checkpoint_every": self.checkpoint_every >= 1,
             "log_every": self.log_every >= 1,
+            "validate_every": self.validate_every >= 1,
+            "patience": self.patience >= 1,
+            "min_delta": self.min_delta >= 0,
             "workers": self.workers >= 0,
             "width": self.width >= 1,
             "preview": self.preview is None or self.preview >= 1,

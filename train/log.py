@@ -11,33 +11,37 @@ from torch.utils.tensorboard import SummaryWriter
 from shards.files import write_text
 
 LOG = "log.csv"
-FIELDS = ("step", "lr", "total", "contrastive", "predictive")
+VALIDATION = "validation.csv"
+LOSSES = ("total", "contrastive", "predictive")
 
 
 class Log:
-    """Appends to `log.csv` and `tensorboard/`.
+    """Appends to `log.csv`, `validation.csv` and `tensorboard/`.
 
     Rows of steps after `first_step` are of a run that was cut off behind its last checkpoint: they
     are dropped.
     """
 
     def __init__(self, run: Path, first_step: int) -> None:
-        path = run / LOG
-        write_text(path, _text(FIELDS, *_rows(path, first_step)))
-        self._file = path.open("a", encoding="utf-8")
+        self._steps = _Table(run / LOG, ("lr", *LOSSES), first_step)
+        self._validations: _Table | None = None
+        self._run, self._first_step = run, first_step
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
 
     def write(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
-        """Logs a step: values to both, rates (which differ from run to run) to TensorBoard.
-
-        The decimal text of a value gives back its bits; a loss that is not trained stays empty.
-        """
-        self._file.write(
-            _text([step, *(repr(values[f]) if f in values else "" for f in FIELDS[1:])])
-        )
-        self._file.flush()
+        """Logs a step: values to both, rates (which differ from run to run) to TensorBoard."""
+        self._steps.append(step, values)
         for name, value in (values | rates).items():
             self._board.add_scalar(name, value, step)
+
+    def write_validation(self, step: int, measures: dict[str, float]) -> None:
+        """Logs a validation."""
+        if self._validations is None:
+            path = self._run / VALIDATION
+            self._validations = _Table(path, tuple(measures), self._first_step)
+        self._validations.append(step, measures)
+        for name, value in measures.items():
+            self._board.add_scalar(f"validation/{name}", value, step)
 
     def __enter__(self) -> "Log":
         return self
@@ -48,17 +52,38 @@ class Log:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self._steps.close()
+        if self._validations is not None:
+            self._validations.close()
         self._board.close()
 
 
-def _rows(path: Path, last_step: int) -> list[list[str]]:
+class _Table:
+    """A CSV file of one row a step, begun with the rows up to `last_step` that it has."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...], last_step: int) -> None:
+        self._columns = columns
+        header = ("step", *columns)
+        write_text(path, _text(header, *_rows(path, len(header), last_step)))
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, step: int, values: dict[str, float]) -> None:
+        """Adds a row; the decimal text of a value gives back its bits, an absent one is empty."""
+        texts = (repr(values[name]) if name in values else "" for name in self._columns)
+        self._file.write(_text([step, *texts]))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _rows(path: Path, n_columns: int, last_step: int) -> list[list[str]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
     # a kill may have cut the last row short
-    return [row for row in rows if len(row) == len(FIELDS) and int(row[0]) <= last_step]
+    return [row for row in rows if len(row) == n_columns and int(row[0]) <= last_step]
 
 
 def _text(*rows: Sequence[object]) -> str:

@@ -5,7 +5,9 @@ Letters: B clips, V=2 views, T samples, L frames, K labels.
 
 import math
 import signal
+import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +23,14 @@ from model.encoder import Encoder
 from model.multitask import MultiTask
 from model.objectives import AugmentationPrediction, Objective, SimCLR, SimSiam
 from pipeline.frontend import FrontEnd
-from pipeline.loader import to_float
-from pipeline.normalise import normalise
 from shards.read import ShardDirectory
 from train.config import TrainConfig
 from train.log import Log
 from train.schedule import learning_rate
 from train.state import restore, save
 from train.stream import open_stream
-from train.views import build_views
+from train.validation import COLLAPSED, EarlyStop, validate, validation_batches
+from train.views import build_views, see
 
 
 def train(config: TrainConfig, out: Path) -> Path:
@@ -52,7 +53,8 @@ def train(config: TrainConfig, out: Path) -> Path:
     views = build_views(config)
     model = build_model(config, n_labels=len(views.augmentations))
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    first_step = restore(out, config, directory, model, optimiser)
+    early = EarlyStop()
+    first_step = restore(out, config, directory, model, optimiser, early)
     if fabric.is_global_zero:
         write_record(out, "train", config, {directory.location: directory.fingerprint})
 
@@ -68,17 +70,19 @@ def train(config: TrainConfig, out: Path) -> Path:
         trained.train()
         waited_s, logged_s = 0.0, time.monotonic()
         for step in range(first_step, config.steps):
+            if early.waited >= config.patience:
+                sys.stderr.write(f"train: no progress in {early.waited} validations: stopped\n")
+                break
             asked_s = time.monotonic()
             pcm = next(stream)
             waited_s += time.monotonic() - asked_s
 
-            waves = normalise(to_float(pcm), config.normalise)
-            plan = views.sample(len(waves), (config.seed, step, fabric.global_rank), fabric.device)
-            x1, x2 = front_end(views.apply(waves, plan).flatten(0, 1)).chunk(2)
+            seed = (config.seed, step, fabric.global_rank)
+            x1, x2, labels = see(pcm, seed, views, front_end, config.normalise)
 
             for group in stepper.param_groups:
                 group["lr"] = learning_rate(config.schedule, step, config.steps, config.lr)
-            losses = trained(x1, x2, plan.labels)
+            losses = trained(x1, x2, labels)
             fabric.backward(losses.total)
             stepper.step()
             stepper.zero_grad()
@@ -102,9 +106,23 @@ def train(config: TrainConfig, out: Path) -> Path:
                 log.write(done, {"lr": stepper.param_groups[0]["lr"], **values}, rates)
                 note = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
                 waited_s, logged_s = 0.0, now_s
+            if config.validation_split is not None and done % config.validate_every == 0:
+                held = validation_batches(config, directory, views, front_end, fabric.device)
+                measures = validate(model, views.augmentations, held)
+                log.write_validation(done, measures)
+                if early.update(measures["total"], config.min_delta):
+                    save(out, done, config, directory, model, optimiser, early, best=True)
+                if measures.get("spread", 1.0) < COLLAPSED:
+                    warnings.warn(
+                        f"the embeddings have collapsed: spread {measures['spread']:.3f} of 1; "
+                        "try a smaller --lr",
+                        stacklevel=2,
+                    )
+                note = f"validation {measures['total']:.3f}"
             progress.advance(note=note)
-            if done % config.checkpoint_every == 0 or done == config.steps or stop:
-                last = save(out, done, config, directory, model, optimiser)
+            ends = done == config.steps or early.waited >= config.patience
+            if done % config.checkpoint_every == 0 or ends or stop:
+                last = save(out, done, config, directory, model, optimiser, early)
             if stop:
                 raise KeyboardInterrupt(
                     f"step {done} is saved in {last}; add --resume to the same command to go on"

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import checkpoint_name, checkpoints, read_checkpoint, write_checkpoint
+from model.checkpoint import BEST, checkpoint_name, checkpoints, read_checkpoint, write_checkpoint
 from model.multitask import MultiTask
 from shards.read import ShardDirectory
 from train.config import TrainConfig
+from train.validation import EarlyStop
 
 KEPT = 3
 """Checkpoints that a run keeps."""
@@ -27,8 +28,14 @@ def save(
     directory: ShardDirectory,
     model: MultiTask,
     optimiser: torch.optim.Optimizer,
+    early: EarlyStop,
+    *,
+    best: bool = False,
 ) -> Path:
-    """Writes the checkpoint after `step` steps and drops the oldest; returns its path."""
+    """Writes the checkpoint after `step` steps and drops the oldest; returns its path.
+
+    With `best` it is written as the run's best one, beside the others.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for i, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in values.items()}
@@ -37,9 +44,10 @@ def save(
         "step": step,
         "config": dataclasses.asdict(config),
         "dataset": directory.fingerprint,
+        "early_stop": dataclasses.asdict(early),
         "encoder": {"variant": encoder.variant, "dim": encoder.dim, "width": config.width},
     }
-    path = out / checkpoint_name(step)
+    path = out / (BEST if best else checkpoint_name(step))
     write_checkpoint(path, tensors, state)
     for old in checkpoints(out)[:-KEPT]:
         old.unlink()
@@ -52,6 +60,7 @@ def restore(
     directory: ShardDirectory,
     model: MultiTask,
     optimiser: torch.optim.Optimizer,
+    early: EarlyStop,
 ) -> int:
     """Prepares the output folder; with `config.resume` loads its newest readable checkpoint.
 
@@ -81,6 +90,7 @@ def restore(
             continue
         _require_same(path, state, config, directory)
         _load(tensors, model, optimiser)
+        early.best, early.waited = state["early_stop"]["best"], state["early_stop"]["waited"]
         return int(state["step"])
     return 0
 

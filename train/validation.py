@@ -4,10 +4,9 @@ Letters: B clips, V=2 views, D embedding, K labels.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
@@ -15,25 +14,48 @@ from torch import Tensor
 
 from model.multitask import MultiTask
 from model.objectives import AugmentationPrediction
+from pipeline.batching import Batching
+from pipeline.frontend import FrontEnd
+from pipeline.loader import ClipLoader
+from pipeline.views import Views
+from shards.clip import SAMPLE_RATE_HZ
+from shards.read import ShardDirectory
+from train.config import TrainConfig
+from train.views import see
 
 COLLAPSED = 0.1
 """Spread of the contrastive embeddings below which they count as collapsed (1: not at all)."""
 
-Views = tuple[Tensor, Tensor, Tensor]
+STREAM = 2**32 - 1
+"""Sets the seeds of the validation views apart from those of training steps."""
+
+Batch = tuple[Tensor, Tensor, Tensor]
 """Features of both views (B, 3, F, L) and labels (B, K)."""
 
 
-def hold_out(n: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Clips to train on and clips to validate on, both ascending; drawn from the seed."""
-    order = np.random.default_rng([seed, n]).permutation(n)
-    n_held = round(share * n)
-    return sorted(order[n_held:].tolist()), sorted(order[:n_held].tolist())
+def validation_batches(
+    config: TrainConfig,
+    directory: ShardDirectory,
+    views: Views,
+    front_end: FrontEnd,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """The same batches at every validation: each clip of the validation split once.
+
+    What does not fill a last batch is left out, since NT-Xent depends on the batch size.
+    """
+    assert config.validation_split is not None
+    clips = directory.dataset(config.validation_split)
+    size = min(config.batch, len(clips))
+    batching = Batching(size, round(config.clip_s * SAMPLE_RATE_HZ), config.seed)
+    batches = ClipLoader(clips, batching).batches()
+    for i in range(len(clips) // size):
+        pcm = next(batches).to(device)
+        yield see(pcm, (config.seed, STREAM, i), views, front_end, config.normalise)
 
 
 @torch.no_grad()
-def validate(
-    model: MultiTask, names: Iterable[str], batches: Iterable[Callable[[], Views]]
-) -> dict[str, float]:
+def validate(model: MultiTask, names: Iterable[str], batches: Iterable[Batch]) -> dict[str, float]:
     """Losses and measures of the model in eval mode, means over the batches.
 
     `total`, `contrastive`, `predictive`: the losses. `ap_<augmentation>`: average precision of
@@ -46,7 +68,7 @@ def validate(
     Args:
         model: is left in the mode it was in.
         names: of the label columns.
-        batches: each call makes the views of one batch.
+        batches: the views to validate on.
     """
     was_training = model.training
     model.eval()
@@ -54,8 +76,7 @@ def validate(
     n_batches = 0
     scores: list[Tensor] = []
     truths: list[Tensor] = []
-    for make in batches:
-        x1, x2, labels = make()
+    for x1, x2, labels in batches:
         embeddings = model.embed(x1, x2)
         values = {
             name: float(loss)

@@ -1,6 +1,16 @@
-"""The view maker that a configuration asks for."""
+"""The view maker that a configuration asks for, and what the model sees of a batch.
+
+Letters: B clips, T samples, F mel bins, L frames, K labels.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
 
 from pipeline.augmentations import DEFAULT, PitchShift
+from pipeline.frontend import FrontEnd
+from pipeline.loader import to_float
+from pipeline.normalise import Normalisation, normalise
 from pipeline.torch_audiomentations import augmentation_from
 from pipeline.views import Views
 from train.config import TrainConfig
@@ -14,3 +24,21 @@ def build_views(config: TrainConfig) -> Views:
     """
     extra = map(augmentation_from, config.extra_augmentations)
     return Views((PitchShift(config.pitch_grid), *DEFAULT[1:], *extra))
+
+
+def see(
+    pcm: Tensor, seed: Sequence[int], views: Views, front_end: FrontEnd, how: Normalisation
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (B, 3, F, L) of two views of each clip, and the labels (B, K) of both.
+
+    Args:
+        pcm: (B, T) int16 on the device.
+        seed: of the augmentations.
+        views: the view maker.
+        front_end: on the device.
+        how: waveform normalisation.
+    """
+    waves = normalise(to_float(pcm), how)
+    plan = views.sample(len(waves), seed, waves.device)
+    x1, x2 = front_end(views.apply(waves, plan).flatten(0, 1)).chunk(2)
+    return x1, x2, plan.labels
