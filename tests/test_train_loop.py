@@ -202,6 +202,14 @@ def test_foreign_folders_and_other_configurations_are_refused(
     assert len(losses(out)) == 12
 
 
+def test_several_processes_are_refused_before_anything_is_written(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="2 processes: expected one; give --devices 1"):
+        train(small(make_directory(), devices="2"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
     make_directory: MakeDirectory, tmp_path: Path
 ) -> None:

@@ -87,8 +87,8 @@ class TrainConfig:
     """Processes that read and decode clips that are not resident, 0 or more; threads with dali."""
     accelerator: str = "auto"
     """Device kind for Lightning Fabric: auto, cpu, cuda, mps."""
-    devices: str = "auto"
-    """Number of devices on this node, or auto."""
+    devices: str = "1"
+    """How many devices, 1 for now; a number with a comma, for example `2,`, says which one."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"] = "32-true"
     """Precision for Lightning Fabric."""
 

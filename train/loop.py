@@ -40,13 +40,19 @@ def train(config: TrainConfig, out: Path) -> Path:
     augmentations. A resumed run on the CPU therefore repeats an uninterrupted one bit for bit.
 
     Raises:
-        ValueError: unusable shards, a checkpoint of another configuration, or a loss that is not
-            finite.
+        ValueError: unusable shards, a checkpoint of another configuration, several processes, or
+            a loss that is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
     """
     fabric = Fabric(
         accelerator=config.accelerator, devices=config.devices, precision=config.precision
     )
+    if fabric.world_size > 1:
+        # log and checkpoints have one writer, and NT-Xent would miss the others' negatives
+        raise ValueError(
+            f"{fabric.world_size} processes: expected one; give --devices 1 and start it without "
+            "torchrun"
+        )
     fabric.launch()
     directory = ShardDirectory.open(config.shards)
     torch.manual_seed(config.seed)
