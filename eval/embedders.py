@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eval.protocol import Waveforms
 from model.encoder import TASKS, Encoder
+from model.folding import folded
 from pipeline.frontend import FrontEnd
 from pipeline.normalise import normalise
 from shards.clip import SAMPLE_RATE_HZ
@@ -34,16 +35,14 @@ class EncoderEmbedder:
             if encoder.variant == "none"
             else {task: slice(i * d, (i + 1) * d) for i, task in enumerate(TASKS)}
         )
-        # channels last: a sixth faster on a CPU; torch's types leave the argument out
-        self._encoder = encoder.to(device).eval()
-        self._encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._encoder = folded(encoder).to(device)
         self._front_end = FrontEnd().to(device).eval()
         self._normalisation = normalisation
 
     def embed(self, waves: Tensor) -> Tensor:
         """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         image = self._front_end(_normalised(waves, self._normalisation))
-        features: Tensor = self._encoder(image.contiguous(memory_format=torch.channels_last), "all")
+        features: Tensor = self._encoder(image, "all")
         return features
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from eval.embed import LEAST_SAMPLES, cut
 from model.checkpoint import load_encoder
 from model.encoder import Encoder
+from model.folding import folded
 from pipeline.frontend import FrontEnd
 from pipeline.normalise import Normalisation, normalise
 from shards.clip import SAMPLE_RATE_HZ
@@ -58,7 +59,7 @@ def load_model(model_file_path: str) -> HearModel:
         ValueError: no checkpoint there.
     """
     loaded = load_encoder(model_file_path)
-    return HearModel(loaded.encoder, loaded.config["normalise"]).eval()
+    return HearModel(folded(loaded.encoder), loaded.config["normalise"]).eval()
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.norms import ONE, Passes, ViewNorm
+
 
 class AdaptedConv(nn.Module):
     """(B, C, F, L) -> batch-normalised 3x3 convolution for task t.
@@ -48,18 +50,16 @@ class AdaptedConv(nn.Module):
         self.adapters = nn.ModuleList()
         if variant == "series":
             self.adapters.extend(
-                nn.Sequential(
-                    nn.BatchNorm2d(channels), nn.Conv2d(channels, channels, 1, bias=False)
-                )
+                nn.ModuleList([ViewNorm(channels), nn.Conv2d(channels, channels, 1, bias=False)])
                 for _ in range(n_tasks)
             )
         elif variant == "parallel":
             self.adapters.extend(
                 nn.Conv2d(in_channels, channels, 1, stride, bias=False) for _ in range(n_tasks)
             )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(n_tasks))
+        self.norms = nn.ModuleList(ViewNorm(channels) for _ in range(n_tasks))
 
-    def forward(self, x: Tensor, task: int) -> Tensor:
+    def forward(self, x: Tensor, task: int, passes: Passes = ONE) -> Tensor:
         """Return the output for the task with this index."""
         if self.variant == "parallel" and self.fold:
             adapter = self.adapters[task].get_parameter("weight")
@@ -69,8 +69,9 @@ class AdaptedConv(nn.Module):
             y = self.conv(x) + self.adapters[task](x)
         elif self.variant == "series":
             y = self.conv(x)
-            y = y + self.adapters[task](y)
+            norm, conv = self.adapters[task].children()
+            y = y + conv(norm(y, passes))
         else:
             y = self.conv(x)
-        normed: Tensor = self.norms[task](y)
+        normed: Tensor = self.norms[task](y, passes)
         return normed

@@ -114,7 +114,7 @@ def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
     path = Path(path)
     if path.suffix == ".pt":
         return _load_published(path, variant)
-    path = _checkpoint_file(path)
+    path = checkpoint_file(path)
     tensors, state = read_checkpoint(path)
     shape = state["encoder"]
     if variant is not None and shape["variant"] != variant:
@@ -133,7 +133,12 @@ def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
     return LoadedEncoder(encoder.eval(), _sha256(encoder), state["config"], state["step"], path)
 
 
-def _checkpoint_file(path: Path) -> Path:
+def checkpoint_file(path: Path) -> Path:
+    """The checkpoint that a path names: itself, or the best or newest one of a run.
+
+    Raises:
+        ValueError: no checkpoint there.
+    """
     if path.is_file():
         return path
     if not path.is_dir():

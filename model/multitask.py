@@ -1,6 +1,6 @@
 """One encoder trained for two tasks at once (MT-SLVR), or for one of them (its baselines).
 
-Shapes: B clips, F mel bins, L frames, K labels.
+Shapes: B clips, F mel bins, L frames.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from model.encoder import TASKS, Encoder
-from model.objectives import Objective
+from model.objectives import Objective, Targets
 
 
 class Losses(NamedTuple):
@@ -29,7 +29,7 @@ class Embeddings(NamedTuple):
 
 
 class MultiTask(nn.Module):
-    """`model(x1, x2, labels)`: two views of each clip and their labels -> `Losses`.
+    """`model(x1, x2, targets)`: views of each clip and what is known of them -> `Losses`.
 
     total = contrastive + predictive_weight * predictive. Each view is a batch of its own to the
     encoder's batch norms.
@@ -59,34 +59,33 @@ class MultiTask(nn.Module):
         self.predictive = predictive
         self.predictive_weight = predictive_weight
 
-    def forward(self, x1: Tensor, x2: Tensor, labels: Tensor) -> Losses:
+    def forward(self, x1: Tensor, x2: Tensor, targets: Targets) -> Losses:
         """Return the losses of one batch.
 
         Args:
             x1: (B, 3, F, L) features of the first view.
             x2: (B, 3, F, L) features of the second; row i of both comes from the same clip.
-            labels: (B, K) float, 1 where the augmentation was applied to the clip.
+            targets: what is known about the views.
         """
-        return self.losses(self.embed(x1, x2), labels)
+        return self.losses(self.embed(x1, x2), targets)
 
     def embed(self, x1: Tensor, x2: Tensor) -> Embeddings:
         """Return the embeddings of two views for the tasks that are trained."""
-        if self.predictive is None:
-            return Embeddings((self.encoder(x1, TASKS[0]), self.encoder(x2, TASKS[0])), None)
-        if self.contrastive is None:
-            return Embeddings(None, (self.encoder(x1, TASKS[1]), self.encoder(x2, TASKS[1])))
-        return Embeddings(*self.encoder.both(x1, x2))
+        trained = zip(TASKS, (self.contrastive, self.predictive), strict=True)
+        tasks = [task for task, objective in trained if objective is not None]
+        views = dict(zip(tasks, self.encoder.both(x1, x2, tasks), strict=True))
+        return Embeddings(*map(views.get, TASKS))
 
-    def losses(self, embeddings: Embeddings, labels: Tensor) -> Losses:
+    def losses(self, embeddings: Embeddings, targets: Targets) -> Losses:
         """Return the losses of embedded views; see `forward`."""
         contrastive = predictive = None
-        total = labels.new_zeros(())
+        total = targets.labels.new_zeros(())
         if self.contrastive is not None:
             assert embeddings.contrastive is not None
-            contrastive = self.contrastive(*embeddings.contrastive, labels)
+            contrastive = self.contrastive(*embeddings.contrastive, targets)
             total = total + contrastive
         if self.predictive is not None:
             assert embeddings.predictive is not None
-            predictive = self.predictive(*embeddings.predictive, labels)
+            predictive = self.predictive(*embeddings.predictive, targets)
             total = total + self.predictive_weight * predictive
         return Losses(total, contrastive, predictive)

@@ -41,6 +41,8 @@ _HEAD_NAMES = (
     (r"^(predict_projector\.layer4)\.", r"\1.0."),
 )
 _BACKBONE = "backbone."
+PREFIXES = {"encoder": _BACKBONE, "contrastive": "cont_", "predictive": "predict_"}
+"""Part of `MultiTask` -> how its tensors' names begin in a published joint model."""
 _FILE_NAME = re.compile(
     r"(?P<data>.+?)_(?P<contrastive>simclr|simsiam)(v\d)?_trans_(?P<weight>\d+_\d+)"
     r"_(?P<adapter>None|split|bn|series|parallel)_\d_\d_.*_(?P<batch>\d+)_(?P<lr>[\de.-]+)"
@@ -131,6 +133,12 @@ def load_released_joint(state_dict: Mapping[str, Tensor], model: MultiTask) -> N
     _load(model, model.encoder.variant, state_dict)
 
 
+def joint_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a published model's tensors under a joint model's names; a bare backbone gets them."""
+    bare = not any(name.startswith(_BACKBONE) for name in state_dict)
+    return {_BACKBONE * bare + name: tensor for name, tensor in state_dict.items()}
+
+
 def published_names(model: Encoder | MultiTask) -> dict[str, str]:
     """Return our name -> published name for every tensor of the model's state dict."""
     if isinstance(model, Encoder):
@@ -162,33 +170,38 @@ def _load(model: Encoder | MultiTask, variant: str, state_dict: Mapping[str, Ten
     """Give every tensor of the model its published value."""
     ours = model.state_dict()
     names = published_names(model)
-    missing = [theirs for theirs in names.values() if theirs not in state_dict]
-    unexpected = sorted(set(state_dict) - set(names.values()))
-    misshapen = [
-        f"{theirs} {tuple(state_dict[theirs].shape)} for {tuple(ours[name].shape)}"
-        for name, theirs in names.items()
-        if theirs in state_dict and state_dict[theirs].shape != ours[name].shape
-    ]
-    wrong = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    if any(wrong.values()):
-        details = ", ".join(_counted(what, found) for what, found in wrong.items() if found)
+    wrong = misfit({theirs: ours[name] for name, theirs in names.items()}, state_dict)
+    if wrong:
         raise ValueError(
-            f"state dict does not fit variant {variant!r}: {details}; "
-            + _whose(_backbone(state_dict))
+            f"state dict does not fit variant {variant!r}: {wrong}; {whose_encoder(state_dict)}"
         )
     model.load_state_dict({name: state_dict[theirs] for name, theirs in names.items()})
 
 
-def _counted(what: str, names: list[str]) -> str:
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} {what} ({shown})"
+def misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Say which tensors are missing, unexpected or of another shape; empty where all fit."""
+    wrong = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": sorted(set(found) - set(expected)),
+        "misshapen": [
+            f"{name} {tuple(found[name].shape)} for {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in found and found[name].shape != tensor.shape
+        ],
+    }
+    return ", ".join(
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+        for what, names in wrong.items()
+        if names
+    )
 
 
-def _whose(backbone: Mapping[str, Tensor]) -> str:
-    """Say which variant has exactly the tensors of these names."""
+def whose_encoder(state_dict: Mapping[str, Tensor]) -> str:
+    """Say which variant has exactly the tensors of a published model's backbone, by their names."""
+    backbone = set(_backbone(state_dict))
     for variant in VARIANTS:
         with torch.device("meta"):  # only the names are wanted: no memory, no random numbers
             names = published_names(Encoder(variant))
-        if set(names.values()) == set(backbone):
+        if set(names.values()) == backbone:
             return f"its encoder is that of variant {variant!r}"
     return "its encoder is of no variant: give the state dict of a published MT-SLVR model"

@@ -99,4 +99,6 @@ def test_heads_are_the_parts_of_the_embedding(variant: str) -> None:
         assert features.shape == (2, 16)
         for head, part in model.heads.items():
             image = model._front_end(waves)
-            torch.testing.assert_close(features[:, part], encoder(image, head))
+            expected = encoder(image, head)
+            # folding rounds otherwise
+            torch.testing.assert_close(features[:, part], expected, rtol=1e-4, atol=1e-5)

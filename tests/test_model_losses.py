@@ -77,6 +77,23 @@ def test_nt_xent_gradient():
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5), (z1, z2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nt_xent_is_computed_in_float32_under_autocast(dtype):
+    z1, z2 = (randn(seed, 16, 64, dtype=dtype).requires_grad_() for seed in (0, 1))
+    expected = nt_xent(z1.float(), z2.float(), 0.07)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nt_xent(z1, z2, 0.07)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert z1.grad.dtype == dtype
+
+
+def test_nt_xent_over_one_process_is_the_plain_one():
+    z1, z2 = (randn(seed, 4, 8) for seed in (0, 1))
+    assert torch.equal(nt_xent(z1, z2, 0.07, over_ranks=True), nt_xent(z1, z2, 0.07))
+
+
 def test_simsiam_is_the_mean_negative_cosine_with_the_other_view():
     p1, p2, z1, z2 = (randn(seed, 5, 3, dtype=torch.float64) for seed in range(4))
 

@@ -5,7 +5,7 @@ import torch
 
 from model.encoder import VARIANTS, Encoder
 from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, SimCLR, SimSiam
+from model.objectives import AugmentationPrediction, SimCLR, SimSiam, Targets
 
 
 def build(variant="parallel", *, contrastive=True, predictive=True, **options):
@@ -22,7 +22,8 @@ def build(variant="parallel", *, contrastive=True, predictive=True, **options):
 def batch():
     generator = torch.Generator().manual_seed(1)
     x1, x2 = (torch.randn(4, 3, 32, 33, generator=generator) for _ in range(2))
-    return x1, x2, torch.randint(0, 2, (4, 7), generator=generator).float()
+    labels = torch.randint(0, 2, (4, 7), generator=generator).float()
+    return x1, x2, Targets(labels, torch.zeros(4, 0))
 
 
 def batches_seen(module):
@@ -42,11 +43,11 @@ def test_total_is_contrastive_plus_weighted_predictive(variant):
 def test_each_objective_sees_the_embeddings_of_its_task(variant):
     model = build(variant)
     model.eval()
-    x1, x2, labels = batch()
-    losses = model(x1, x2, labels)
+    x1, x2, targets = batch()
+    losses = model(x1, x2, targets)
     for task, loss in (("contrastive", losses.contrastive), ("predictive", losses.predictive)):
         h1, h2 = model.encoder(x1, task), model.encoder(x2, task)
-        torch.testing.assert_close(loss, getattr(model, task)(h1, h2, labels))
+        torch.testing.assert_close(loss, getattr(model, task)(h1, h2, targets))
 
 
 @pytest.mark.parametrize("task", ["contrastive", "predictive"])
@@ -71,9 +72,9 @@ def test_a_predictive_baseline_is_weighted_too():
 
 def test_views_have_batch_statistics_of_their_own():
     model = build()
-    x1, x2, labels = batch()
-    apart = model(x1, x2, labels).contrastive
-    louder = model(x1, 10 * x2 + 3, labels).contrastive  # the first norm takes it out again
+    x1, x2, targets = batch()
+    apart = model(x1, x2, targets).contrastive
+    louder = model(x1, 10 * x2 + 3, targets).contrastive  # the first norm takes it out again
     torch.testing.assert_close(louder, apart, rtol=0.2, atol=0)
 
 
