@@ -1,17 +1,48 @@
-"""How many rows of a batch to compute at once."""
+"""What the CPU does block by block, and leaves out, where a device takes the whole batch at once.
 
+A device computes all rows of a batch by the same operations: to look at its numbers would make the
+host wait. On the CPU looking costs nothing, and memory is what costs: temporaries that are larger
+than its caches, above all those that are given back to the system after each operation and come
+again page by page.
+"""
+
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
-CPU_BLOCK_SAMPLES = 2**19
+# Six clips of 10 s. Fewer would not pay for the plan that every call of an FFT makes: for a single
+# clip that takes four times as long as the FFT of its 160,000 samples.
+CPU_BLOCK_SAMPLES = 2**20
 
 
-def block_rows(waves: Tensor) -> int:
-    """Rows of (B, T) waveforms that one call should take: all, but on the CPU about half a minute.
-
-    The spectra of 32 clips of 10 s are several times the size of any cache, and so large that the
-    allocator returns them to the system after each operation and gets them back page by page: a
-    pitch shift took 59 ms a clip in one call of 32 and 15 ms in calls of three.
-    """
+def block_rows(waves: Tensor, cpu_samples: int = CPU_BLOCK_SAMPLES) -> int:
+    """Rows of (n, T) waveforms for one call: all of them; on the CPU about ``cpu_samples``."""
     if waves.device.type != "cpu":
         return max(1, len(waves))
-    return max(1, CPU_BLOCK_SAMPLES // waves.shape[-1])
+    return max(1, cpu_samples // waves.shape[-1])
+
+
+def in_blocks(compute: Callable[..., Tensor], n_rows: int, *operands: Tensor) -> Tensor:
+    """``compute(*operands)``, by ``n_rows`` rows of each operand at a time."""
+    if n_rows >= len(operands[0]):
+        return compute(*operands)
+    blocks = zip(*(torch.split(operand, n_rows) for operand in operands), strict=True)
+    return torch.cat([compute(*block) for block in blocks])
+
+
+def kinds(mask: Tensor) -> list[Tensor | slice]:
+    """Rows to compute apart: on the CPU where ``mask`` (n,) is true and where not, else all."""
+    if mask.device.type != "cpu":
+        return [slice(None)]
+    return [rows for rows in (mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]) if len(rows)]
+
+
+def possible(mask: Tensor) -> bool:
+    """Whether an entry may be true: looked up on the CPU, assumed elsewhere."""
+    return mask.device.type != "cpu" or bool(mask.any())
+
+
+def known_max(x: Tensor, limit: int) -> int:
+    """The greatest entry, at most ``limit``: looked up on the CPU, ``limit`` itself elsewhere."""
+    return min(limit, int(x.max())) if x.device.type == "cpu" else limit

@@ -1,5 +1,6 @@
 """Which loader feeds a run, and why."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ def open_loader(
     loader: Literal["default", "dali"] = "default",
     resident: bool | Literal["auto"] = "auto",
     workers: int = 1,
+    keep: Callable[[str], bool] | None = None,
     watch: Watch = no_watch,
 ) -> tuple[Loader, str]:
     """The loader for a run, and a sentence on which one it is and why.
@@ -33,6 +35,7 @@ def open_loader(
         resident: keep the decoded set on the device; `auto`: if it takes at most half of the free
             memory there (of a CPU: of this process's share of it).
         workers: processes of the default loader, threads of DALI; 0: none besides this one.
+        keep: takes those clips alone to whose keys it says yes.
         watch: see `Resident`.
 
     Raises:
@@ -45,6 +48,12 @@ def open_loader(
     if resident is True and (remote or loader == "dali"):
         other = "remote shards" if remote else "--loader dali"
         raise ValueError(f"--resident on and {other} exclude each other; choose one")
+    if keep is not None and (remote or loader == "dali"):
+        what = "remote shards are" if remote else "--loader dali is"
+        raise ValueError(
+            f"{what} read from end to end, no clip of a split can be left out; hold out a split "
+            "with --validation-split, or read local shards with --loader default"
+        )
     if remote:
         if loader == "dali":
             raise ValueError("--loader dali reads local shards alone; copy the directory here")
@@ -56,7 +65,12 @@ def open_loader(
         threads = max(workers, 1)
         dali = DaliLoader(directory, split, batching, threads)
         return dali, f"clips are read and decoded by DALI in {threads} threads"
-    clips = directory.dataset(split)
+    clips = directory.dataset(split, keep)
+    if len(clips) == 0:
+        raise ValueError(
+            f"{directory.location}: all {n_clips} clips of split {split!r} are left out; give a "
+            "smaller --holdout"
+        )
     by_worker = ClipLoader(clips, batching, workers)
     if resident is False:
         return by_worker, f"clips are read from the shards by {workers} workers (--resident off)"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pipeline.blocks import block_rows
+from pipeline.blocks import block_rows, in_blocks
 from pipeline.torchaudio_import import functional as taf
 
 # Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
@@ -67,8 +67,7 @@ class FrontEnd(nn.Module):
         with torch.autocast(waves.device.type, enabled=False):
             if torch.compiler.is_compiling():
                 return self._images(waves)
-            blocks = torch.split(waves, block_rows(waves))
-            return torch.cat([self._images(block) for block in blocks])
+            return in_blocks(self._images, block_rows(waves), waves)
 
     def _images(self, waves: Tensor) -> Tensor:
         half = self.frame_samples // 2

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.augmentations import DEFAULT, Augmentation, Params
+from pipeline.augmentations import DEFAULT, Augmentation, Comparable, Params
 from pipeline.blocks import block_rows
 
 N_VIEWS = 2
@@ -88,6 +88,14 @@ class Plan:
         uploaded = torch.from_numpy(np.concatenate(rows)).to(self.device, non_blocking=True)
         return list(zip(names, torch.split(uploaded, [len(r) for r in rows]), strict=True))
 
+    def rows(self, first: int, last: int) -> "Plan":
+        """The plan of the clips first to last - 1 alone."""
+        params = {
+            name: {key: value[:, first:last] for key, value in params.items()}
+            for name, params in self.params.items()
+        }
+        return Plan(self.names, self.order[first:last], params, self.device)
+
     def describe(self, clip: int) -> list[Step]:
         """The chain of one clip for a person to read."""
         return [
@@ -140,6 +148,11 @@ class Views:
 
     Raises:
         ValueError: Two augmentations of one name, or a range of k that cannot be drawn.
+
+    Attributes:
+        augmentations: By name, in the order of the label columns.
+        quantities: The columns of ``differences``, as augmentation.parameter, each with the label
+            column of its augmentation.
     """
 
     def __init__(
@@ -159,6 +172,12 @@ class Views:
                 f"views: expected 0 <= min_ops <= max_ops <= {len(augmentations)} augmentations, "
                 f"got min_ops {self.min_ops}, max_ops {self.max_ops}"
             )
+        columns = list(self.augmentations)
+        self.quantities = {
+            f"{name}.{quantity}": columns.index(name)
+            for name, differences in self._differences(self.sample(1, 0)).items()
+            for quantity in differences
+        }
 
     def sample(self, n: int, seed: int | Sequence[int], device: torch.device | str = "cpu") -> Plan:
         """A plan for n clips.
@@ -184,6 +203,24 @@ class Views:
             for name, augmentation in self.augmentations.items()
         }
         return Plan(tuple(self.augmentations), order, params, device)
+
+    def differences(self, plan: Plan) -> Tensor:
+        """(B, P) float32 in [-1, 1] on the device: parameters of the first view less the second's.
+
+        They are there for all clips; those count where the augmentation's label is 1.
+        """
+        columns = [column for each in self._differences(plan).values() for column in each.values()]
+        return torch.stack(columns, 1) if columns else plan.labels.new_zeros(len(plan), 0)
+
+    def _differences(self, plan: Plan) -> dict[str, Params]:
+        """For each augmentation that can compare draws, parameter name -> (B,)."""
+        return {
+            name: augmentation.differences(
+                *({key: value[view] for key, value in plan.params[name].items()} for view in (0, 1))
+            )
+            for name, augmentation in self.augmentations.items()
+            if isinstance(augmentation, Comparable)
+        }
 
     def apply(self, waves: Tensor, plan: Plan) -> Tensor:
         """(B, T) float32 or bfloat16 -> (V, B, T) of the same dtype.

@@ -1,6 +1,9 @@
 """Chains: what is drawn, what is done, and that labels, plan and output tell the same story."""
 
+import dataclasses
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -99,6 +102,60 @@ def test_sampling_leaves_the_global_generator_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_differences_are_those_of_the_plan_clip_by_clip():
+    """By hand, from what a person reads of the plan; one range wide is 1."""
+
+    def by_hand(name, first, second):
+        less = {key: first[key] - second[key] for key in first}
+        if name.endswith("noise"):
+            f_range = {"white_noise": 1, "mixed_noise": 4}[name]
+            return {"snr_db": less["snr_db"] / 27, "f_decay": less["f_decay"] / f_range}
+        if name == "time_masking":
+            start = (x["position"] * (1 - x["length"]) for x in (first, second))
+            return {"length": less["length"] / 0.125, "start": next(start) - next(start)}
+        return {
+            "pitch_shift": lambda: {"semitones": less["semitones"] / 24},
+            "fade": lambda: {key: less[key] / 0.5 for key in ("fade_in", "fade_out")},
+            "time_stretch": lambda: {"log_rate": math.log(first["rate"] / second["rate"], 3)},
+            "time_shift": lambda: {"shift": 2 * ((less["shift"] + 0.5) % 1 - 0.5)},
+        }[name]()
+
+    views = Views()
+    plan = views.sample(200, seed=2)
+    found = views.differences(plan)
+    columns = list(views.quantities)
+    for clip in range(200):
+        steps = plan.describe(clip)
+        expected = {
+            f"{step.name}.{key}": value
+            for step in steps
+            for key, value in by_hand(step.name, *step.params).items()
+        }
+        counted = {q for q, label in views.quantities.items() if plan.labels[clip, label]}
+        assert counted == set(expected)
+        for name, value in expected.items():
+            assert found[clip, columns.index(name)] == pytest.approx(value, abs=1e-5), name
+    assert found.abs().max() <= 1 + 1e-6
+
+
+def test_differences_of_traded_places_have_the_other_sign():
+    views = Views()
+    plan = views.sample(50, seed=3)
+    traded = {
+        name: {key: value.flip(0) for key, value in params.items()}
+        for name, params in plan.params.items()
+    }
+    back = views.differences(dataclasses.replace(plan, params=traded))
+    torch.testing.assert_close(back, -views.differences(plan))
+
+
+def test_an_augmentation_that_cannot_compare_draws_has_a_label_only():
+    views = Views([*SPELLERS, TimeShift()], min_ops=1)
+    assert views.quantities == {"time_shift.shift": 4}
+    alone = Views(SPELLERS)
+    assert alone.differences(alone.sample(3, seed=0)).shape == (3, 0)
+
+
 # What is done
 
 
@@ -120,11 +177,12 @@ def test_the_cpu_computes_in_blocks_of_rows_and_nothing_else_changes(monkeypatch
     plan = views.sample(7, seed=2)
     whole = views.apply(waves, plan)
     images = front_end(whole.flatten(0, 1))
-    monkeypatch.setattr(blocks, "CPU_BLOCK_SAMPLES", 3 * 1600)
+    for module in ("pipeline.views", "pipeline.frontend"):
+        monkeypatch.setattr(f"{module}.block_rows", partial(blocks.block_rows, cpu_samples=4800))
     # One chain may magnify rounding: a vocoder goes on from the phases of bins that are silent.
     assert (views.apply(waves, plan) - whole).norm() < 1e-3 * whole.norm()
     assert torch.allclose(front_end(whole.flatten(0, 1))[:, 0], images[:, 0], atol=1e-3)
-    assert blocks.block_rows(waves) == {1600: 3, 8000: 1}[n_samples]
+    assert blocks.block_rows(waves, 4800) == {1600: 3, 8000: 1}[n_samples]
 
 
 def test_clips_that_wait_for_the_same_augmentation_take_it_together():

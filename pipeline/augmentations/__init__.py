@@ -1,6 +1,6 @@
 """The seven augmentations of MT-SLVR (arXiv 2305.17191), in the order of their label columns."""
 
-from pipeline.augmentations.contract import Augmentation, Params
+from pipeline.augmentations.contract import Augmentation, Comparable, Params
 from pipeline.augmentations.noise import ColouredNoise
 from pipeline.augmentations.spectral import PitchShift, TimeStretch
 from pipeline.augmentations.temporal import Fade, TimeMasking, TimeShift
@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT",
     "Augmentation",
     "ColouredNoise",
+    "Comparable",
     "Fade",
     "Params",
     "PitchShift",

@@ -1,6 +1,6 @@
 """What every augmentation offers, and how its parameters are drawn."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,18 @@ class Augmentation(Protocol):
 
         Pure and out of place; row i depends on row i of ``x`` and ``params`` alone; no loop over
         rows and nothing that makes the host wait for the device.
+        """
+        ...
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """What an augmentation offers besides if two draws of it have a difference (for AugSelf)."""
+
+    def differences(self, first: Params, second: Params) -> Params:
+        """Name -> (n,) float32 in [-1, 1]: first less second, over the range that is drawn from.
+
+        Traded places change the sign and nothing else.
         """
         ...
 

@@ -37,12 +37,20 @@ class ColouredNoise:
             "noise_seed": torch.randint(2**31, (n,), generator=generator, device=device),
         }
 
+    def differences(self, first: Params, second: Params) -> Params:
+        """Level and colour; seeds have no order."""
+        ranges = {"snr_db": self.snr_db, "f_decay": self.f_decay}
+        return {
+            name: (first[name] - second[name]) / (high - low)
+            for name, (low, high) in ranges.items()
+        }
+
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """(n, T) waveforms with noise; silence stays silent."""
         n_samples = x.shape[-1]
         noise = coloured_noise(params["noise_seed"], params["f_decay"], n_samples)
-        wanted_rms = _rms(x.float()) * 10 ** (-params["snr_db"][:, None] / 20)
-        return (x + noise * (wanted_rms / _rms(noise))).to(x.dtype)
+        wanted = _amplitude(x.float()) * 10 ** (-params["snr_db"][:, None] / 20)
+        return noise.mul_(wanted / _amplitude(noise)).add_(x).to(x.dtype)
 
 
 def coloured_noise(seed: Tensor, f_decay: Tensor, n_samples: int) -> Tensor:
@@ -50,14 +58,14 @@ def coloured_noise(seed: Tensor, f_decay: Tensor, n_samples: int) -> Tensor:
     n_fft = fast_fft_length(n_samples)
     n_bins = n_fft // 2 + 1
     log_m = torch.linspace(1, SPECTRAL_RANGE, n_bins, device=seed.device).log()
-    bits = torch.arange(2 * n_bins, dtype=torch.int32, device=seed.device)
+    bits = torch.arange(n_bins, dtype=torch.int32, device=seed.device)
     bits = _mix(_mix(bits) ^ _mix(seed.int())[:, None])
-    to_unit = ((bits >> 8) & 0xFFFFFF) * 2.0**-24  # 24 bits fill a float32; in [0, 1)
-    first, second = to_unit[:, :n_bins], to_unit[:, n_bins:]
     # Box and Muller (1958): one complex normal number a bin, shaped while it is in polar form.
-    radius = torch.sqrt(-2 * torch.log1p(-first)) * torch.exp(-f_decay[:, None] * log_m)
-    angle = 2 * torch.pi * second
-    spectrum = torch.complex(radius * torch.cos(angle), radius * torch.sin(angle))
+    # 16 bits each for its radius and its angle: thousands of bins add up to every sample.
+    angle = (bits >> 16) * (2 * torch.pi * 2**-16)
+    radius = (bits.bitwise_and_(0xFFFF) + 0.5).mul_(2**-16).log_().mul_(-2).sqrt_()
+    radius *= (-f_decay[:, None] * log_m).exp_()
+    spectrum = torch.complex(angle.cos().mul_(radius), angle.sin_().mul_(radius))
     noise: Tensor = torch.fft.irfft(spectrum, n=n_fft)
     return noise[:, :n_samples]
 
@@ -67,12 +75,13 @@ def _mix(bits: Tensor) -> Tensor:
 
     Two multiply-xorshift rounds (the constants are Ellis' "lowbias32"); the products wrap.
     """
-    bits = bits ^ (bits >> 16 & 0xFFFF)
-    bits = bits * 0x7FEB352D
-    bits = bits ^ (bits >> 15 & 0x1FFFF)
-    bits = bits * (0x846CA68B - 2**32)  # as a signed number
-    return bits ^ (bits >> 16 & 0xFFFF)
+    bits = (bits >> 16).bitwise_and_(0xFFFF).bitwise_xor_(bits).mul_(0x7FEB352D)
+    bits = (bits >> 15).bitwise_and_(0x1FFFF).bitwise_xor_(bits)
+    bits *= 0x846CA68B - 2**32  # as a signed number
+    return (bits >> 16).bitwise_and_(0xFFFF).bitwise_xor_(bits)
 
 
-def _rms(x: Tensor) -> Tensor:
-    return x.square().mean(-1, keepdim=True).sqrt()
+def _amplitude(x: Tensor) -> Tensor:
+    """(n, 1) square roots of the sums of squares."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm

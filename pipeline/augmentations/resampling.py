@@ -67,13 +67,14 @@ def read_spline(coefficients: Tensor, position: Tensor) -> Tensor:
         position: (n, T) float64 in coefficients, from 1 to below C - 2; float32 would misplace
             samples late in a clip.
     """
-    first = position.long() - 1
-    u = (position - 1 - first).float()
-    v = 1 - u
-    uu, vv = u.square(), v.square()
+    first = position.long()
+    u = (position - first).float()
+    first -= 1
     # One index for all four taps: each is gathered from the coefficients that much further on.
-    y = coefficients.gather(1, first) * v.mul_(vv)
-    y.addcmul_(coefficients[:, 1:].gather(1, first), 4 - 3 * uu * (2 - u))
-    y.addcmul_(coefficients[:, 2:].gather(1, first), vv.mul_(-3).mul_(1 + u).add_(4))
-    y.addcmul_(coefficients[:, 3:].gather(1, first), uu.mul_(u))
-    return y.div_(6)
+    a, b, c, d = (coefficients[:, tap:].gather(1, first) for tap in range(4))
+    outer = a + c
+    y = (b - c).mul_(3).add_(d).sub_(a)
+    y.mul_(u).add_(outer, alpha=3).sub_(b, alpha=6)
+    y.mul_(u).add_(c, alpha=3).sub_(a, alpha=3)
+    y.mul_(u).add_(outer).add_(b, alpha=4)
+    return y.mul_(1 / 6)

@@ -3,6 +3,7 @@
 Letters: n rows, T samples.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -13,12 +14,15 @@ from torch import Tensor
 from pipeline.augmentations.contract import Params, uniform
 from pipeline.augmentations.resampling import OVERSAMPLING, read_spline, resample, spline_prefilter
 from pipeline.augmentations.vocoder import istft, restore_level, stretch
+from pipeline.blocks import block_rows, in_blocks, kinds, possible
 
 # Frequency ratios the published models were trained with: those that torch-audiomentations'
 # PitchShift finds fast at 16 kHz within an octave.
 DOWN = [Fraction(r) for r in ("1/2", "64/125", "5/8", "16/25", "25/32", "4/5", "125/128")]
 PUBLISHED_RATIOS = (*DOWN, *(1 / ratio for ratio in reversed(DOWN)))
 CONTINUOUS_RANGE_SEMITONES = 15.0
+# A clip of 10 s: its spectra, and what the vocoder makes of them, are 12 MB.
+CPU_VOCODER_SAMPLES = 2**18
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class PitchShift:
         drawn = torch.randint(len(ratios), (n,), generator=generator, device=device)
         return {"semitones": 12 * torch.log2(ratios)[drawn]}
 
+    def differences(self, first: Params, second: Params) -> Params:
+        """The interval between them."""
+        widest = 24 if self.grid == "published" else 2 * CONTINUOUS_RANGE_SEMITONES
+        return {"semitones": (first["semitones"] - second["semitones"]) / widest}
+
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Shifted (n, T) waveforms.
 
@@ -59,19 +68,34 @@ class PitchShift:
         first where pitch rises and last where it falls, neither the samples in between nor the
         vocoder's frames are ever more than those of the clip, whatever the ratio.
         """
-        frame, hop = 1024, 256
+        x, dtype = x.float(), x.dtype
         ratio = torch.exp2(params["semitones"].double() / 12)
-        up, down = ratio.clamp(min=1), ratio.clamp(max=1)
-        read = resample(x.float(), up)
+        y = torch.empty_like(x)
+        for rows in kinds(ratio < 1):
+            read, chosen = x[rows], ratio[rows]
+            if possible(chosen > 1):
+                read = resample(read, chosen.clamp(min=1))
+            n_rows = block_rows(read, CPU_VOCODER_SAMPLES)
+            y[rows] = in_blocks(_stretch_and_read, n_rows, read, chosen)
+        return y.to(dtype)
+
+
+def _stretch_and_read(x: Tensor, ratio: Tensor) -> Tensor:
+    """(n, T) waveforms stretched by the ratio (n,), and read that much slower if it is below 1."""
+    frame, hop = 768, 256
+    n_samples = x.shape[-1]
+    spectra = stretch(x, 1 / ratio, frame, hop)
+    if possible(ratio < 1):
         # The spectra are at hand: here oversampling needs no further transform.
-        spectra = stretch(read, 1 / ratio, frame, hop)
         spectra *= spline_prefilter(torch.linspace(0, 0.5, frame // 2 + 1, device=x.device))
         coefficients = istft(spectra, OVERSAMPLING * frame, OVERSAMPLING * hop)
-        position = torch.arange(x.shape[-1], device=x.device) * down[:, None]
+        position = torch.arange(n_samples, device=x.device) * ratio.clamp(max=1)[:, None]
         y = read_spline(coefficients, OVERSAMPLING * (frame // 2 + position))
-        # Only the first T / up samples of what was read are not silence.
-        wanted = read.square().mean(-1, keepdim=True) * up.float()[:, None]
-        return restore_level(y, wanted, y.square().mean(-1, keepdim=True)).to(x.dtype)
+    else:
+        y = istft(spectra, frame, hop)[:, frame // 2 : frame // 2 + n_samples]
+    # Only the first T / ratio samples of what was read faster are not silence.
+    heard = n_samples / ratio.clamp(min=1).float()[:, None]
+    return restore_level(y, _energy(x) / heard, _energy(y) / n_samples)
 
 
 @dataclass(frozen=True)
@@ -91,21 +115,35 @@ class TimeStretch:
         """Rates of n rows."""
         return {"rate": torch.round(uniform(0.5, 1.5, n, generator, device) * 100) / 100}
 
+    def differences(self, first: Params, second: Params) -> Params:
+        """How much faster, on a logarithmic scale: from 0.5 to 1.5 is a factor of 3."""
+        return {"log_rate": torch.log(first["rate"] / second["rate"]) / math.log(3)}
+
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Stretched (n, T) waveforms."""
-        frame, hop = 2048, 512
-        n_samples = x.shape[-1]
-        rate = params["rate"].double()
-        spectra = stretch(x.float(), rate, frame, hop)
-        y = istft(spectra, frame, hop)[:, frame // 2 : frame // 2 + n_samples]
-        length = torch.round(n_samples / rate).long().clamp(min=1)[:, None]
-        heard = torch.round(n_samples * rate).long().clamp(min=1)[:, None]
-        y = restore_level(y, _mean_square(x.float(), heard), _mean_square(y, length))
-        return y.gather(1, torch.arange(n_samples, device=x.device) % length).to(x.dtype)
+        n_rows = block_rows(x, CPU_VOCODER_SAMPLES)
+        y = in_blocks(_stretch_and_fill, n_rows, x.float(), params["rate"].double())
+        return y.to(x.dtype)
 
 
-def _mean_square(x: Tensor, length: Tensor) -> Tensor:
-    """(n, 1) mean squares over the first ``length`` (n, 1) samples, or all where that is more."""
-    inside = torch.arange(x.shape[-1], device=x.device) < length
-    total = torch.where(inside, x, 0).square().sum(-1, keepdim=True)
-    return total / length.clamp(max=x.shape[-1])
+def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
+    """(n, T) waveforms played ``rate`` (n,) times as fast; those that end early begin again."""
+    frame, hop = 2048, 512  # the published ones
+    n_samples = x.shape[-1]
+    y = istft(stretch(x, rate, frame, hop), frame, hop)[:, frame // 2 : frame // 2 + n_samples]
+    length = torch.round(n_samples / rate).float().clamp(1, n_samples)[:, None]
+    heard = torch.round(n_samples * rate).float().clamp(1, n_samples)[:, None]
+    # 1 before a length and 0 after it is (length - t) between these limits.
+    t = torch.arange(n_samples, dtype=torch.float32, device=x.device)
+    wanted = _energy(x * (heard - t).clamp_(0, 1)) / heard
+    present = _energy(y * (length - t[: y.shape[-1]]).clamp_(0, 1)) / length
+    y = restore_level(y, wanted, present)
+    if possible(length < n_samples):
+        y = y.gather(1, t.remainder(length).long())
+    return y
+
+
+def _energy(x: Tensor) -> Tensor:
+    """(n, 1) sums of squares."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square()

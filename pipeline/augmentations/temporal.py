@@ -31,23 +31,27 @@ class Fade:
             "shape": torch.randint(len(FADE_SHAPES), (n,), generator=generator, device=device),
         }
 
+    def differences(self, first: Params, second: Params) -> Params:
+        """Lengths of the two fades; shapes have no order."""
+        return {name: 2 * (first[name] - second[name]) for name in ("fade_in", "fade_out")}
+
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Faded (n, T) waveforms."""
         n_samples, shape = x.shape[-1], params["shape"][:, None]
-        fade_out = _progress(n_samples, params["fade_out"]).flip(-1)
+        t = torch.arange(n_samples, dtype=torch.float32, device=x.device)
         # The two do not overlap, and every curve ends at 1: one of them is enough.
-        u = torch.minimum(_progress(n_samples, params["fade_in"]), fade_out)
-        logarithmic = (torch.log10(0.1 + u) + 1).clamp(0, 1)
+        fade_in = _progress(t, torch.round(params["fade_in"] * n_samples)[:, None])
+        fade_out = _progress(t.flip(0), torch.round(params["fade_out"] * n_samples)[:, None])
+        u = torch.minimum(fade_in, fade_out).clamp_(max=1)
+        logarithmic = (0.1 + u).log10_().add_(1).clamp_(0, 1)
         gain = torch.where(shape == 1, logarithmic, u)
-        gain = torch.where(shape == 2, torch.exp2(u - 1) * u, gain)
-        return (x * gain).to(x.dtype)
+        gain = torch.where(shape == 2, (u - 1).exp2_().mul_(u), gain)
+        return gain.mul_(x).to(x.dtype)
 
 
-def _progress(n_samples: int, fraction: Tensor) -> Tensor:
-    """(n, T) values that rise from 0 to 1 over the first ``fraction`` of the samples and stay 1."""
-    length = torch.round(fraction * n_samples)[:, None]
-    t = torch.arange(n_samples, device=fraction.device)
-    return torch.where(t < length, t / (length - 1).clamp(min=1), 1.0)
+def _progress(t: Tensor, length: Tensor) -> Tensor:
+    """(n, T) values that rise from 0 to 1 over the first ``length`` (n, 1) samples, and on."""
+    return (t + (length == 0)) / (length - 1).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class TimeMasking:
             "length": uniform(0, 0.125, n, generator, device),
             "position": uniform(0, 1, n, generator, device),
         }
+
+    def differences(self, first: Params, second: Params) -> Params:
+        """Length and start of the mask."""
+        start, other = ((1 - p["length"]) * p["position"] for p in (first, second))
+        return {"length": 8 * (first["length"] - second["length"]), "start": start - other}
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """(n, T) waveforms with the mask set to 0."""
@@ -90,8 +99,16 @@ class TimeShift:
         """Shifts of n rows."""
         return {"shift": uniform(-0.5, 0.5, n, generator, device)}
 
+    def differences(self, first: Params, second: Params) -> Params:
+        """The shorter way round from one to the other: rolling by a whole clip changes nothing."""
+        shift = first["shift"] - second["shift"]
+        return {"shift": 2 * (shift - shift.round())}
+
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Rolled (n, T) waveforms."""
         n_samples = x.shape[-1]
-        shift = torch.round(params["shift"] * n_samples).long()[:, None]
-        return x.gather(1, (torch.arange(n_samples, device=x.device) - shift) % n_samples)
+        shift = torch.round(params["shift"] * n_samples).long()
+        # Each row comes out of two copies of itself, one after the other, in one piece.
+        twice = torch.cat((x, x), dim=1)
+        first = torch.arange(len(x), device=x.device) * twice.shape[-1] + -shift % n_samples
+        return twice.flatten().unfold(0, n_samples, 1).index_select(0, first)

@@ -9,32 +9,45 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
+from pipeline.blocks import known_max
+
 # Far below any sound (-360 dB), yet its square is a normal float32: silence gets phase 0.
 TINY = 1e-18
 
 
 def stretch(x: Tensor, rate: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
-    """(n, L, F) spectra of the waveforms played ``rate`` times as fast at the same pitch.
+    """(n, K, F) spectra of the waveforms played ``rate`` times as fast at the same pitch.
 
-    As many frames come out as the clip has: a slower row is cut, a faster one ends at T / rate
-    and then holds its last frame. ``istft`` makes the waveform; rate 1 gives x again.
+    At most as many frames come out as the clip has: a slower row is cut, a faster one ends at
+    T / rate and then holds its last frame. ``istft`` makes the waveform; rate 1 gives x again.
 
     Args:
         x: (n, T) float32.
         rate: (n,) float64, positive.
-        frame_samples: N, a multiple of the hop; four hops let a Hann window vanish twice over.
+        frame_samples: N, a multiple of the hop; three hops are the least whose squared Hann
+            windows add up to a constant. Four take longer, and tones and noise come out the same.
         hop_samples: Between frames, of the source and of the result.
     """
-    source = stft(x, frame_samples, hop_samples)
-    position = torch.arange(source.shape[1], device=x.device) * rate[:, None]
+    whole = frame_count(x.shape[-1], hop_samples)
+    # Frames around the end reach into the clip by half their length: some more are kept.
+    ended = torch.ceil((whole - 1) / rate) + frame_samples // hop_samples
+    n_frames = known_max(ended, whole)
+    n_source = max(2, known_max(torch.ceil((n_frames - 1) * rate) + 1, whole))
+    source = stft(x, frame_samples, hop_samples, n_source)
+    position = torch.arange(n_frames, device=x.device) * rate[:, None]
     return phase_vocoder(source, position, realign=True)
 
 
-def stft(x: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
+def frame_count(n_samples: int, hop_samples: int) -> int:
+    """Frames L of a whole clip: the last one is centred on its end or after."""
+    return -(-n_samples // hop_samples) + 1
+
+
+def stft(x: Tensor, frame_samples: int, hop_samples: int, n_frames: int) -> Tensor:
     """(n, T) -> (n, L, F) complex; frame l is centred on sample l * hop, with silence around."""
-    n_samples, half = x.shape[-1], frame_samples // 2
-    last = -(-n_samples // hop_samples) * hop_samples  # centre of the last frame
-    frames = pad(x, (half, last + half - n_samples)).unfold(-1, frame_samples, hop_samples)
+    half = frame_samples // 2
+    end = (n_frames - 1) * hop_samples + half
+    frames = pad(x, (half, end - x.shape[-1])).unfold(-1, frame_samples, hop_samples)
     spectra: Tensor = torch.fft.rfft(frames * torch.hann_window(frame_samples, device=x.device))
     return spectra
 
@@ -47,10 +60,15 @@ def istft(spectra: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
     """
     window = torch.hann_window(frame_samples, device=spectra.device)
     wave = _overlap_add(torch.fft.irfft(spectra, n=frame_samples), window, hop_samples)
-    windows = window.expand(1, spectra.shape[1], frame_samples)
-    # Within the clip the divisor is at least 1; before its first and after its last frame it
-    # falls to 0 together with the wave.
-    return wave / _overlap_add(windows, window, hop_samples).clamp(min=0.1)
+    # The divisor, hop by hop: a sum over those parts of the window that have a frame.
+    power = pad(window.square().view(-1, hop_samples).cumsum(0), (0, 0, 1, 0))
+    n_frames, n_hops = spectra.shape[1], len(power) - 1
+    end = torch.arange(1, n_frames + n_hops, device=spectra.device)
+    divisor = power.index_select(0, end.clamp(max=n_hops))
+    divisor -= power.index_select(0, (end - n_frames).clamp(min=0))
+    # Within the clip it is at least 1; before its first and after its last frame it falls to 0
+    # together with the wave.
+    return wave.div_(divisor.flatten().clamp_(min=0.1))
 
 
 def _overlap_add(frames: Tensor, window: Tensor, hop_samples: int) -> Tensor:
@@ -90,21 +108,43 @@ def phase_vocoder(spectra: Tensor, position: Tensor, realign: bool = False) -> T
     # In place from here on: large batches are bound by memory traffic.
     unit = spectra + TINY
     # abs() guards against an overflow that cannot happen here, at thrice the time.
-    magnitude = (unit.real.square() + unit.imag.square()).sqrt_()
-    unit *= magnitude.reciprocal()
-    before = pad(left[:, :-1], (1, 0))
-    phase = _frames(unit, before + 1)
-    phase *= _frames(unit, before).conj_physical_()
+    real, imaginary = torch.view_as_real(unit).square().unbind(-1)
+    power = real + imaginary
+    reciprocal = power.rsqrt()
+    unit *= reciprocal
+    magnitude = power.mul_(reciprocal)
+    advance = unit[:, 1:] * unit[:, :-1].conj()
+    phase = _frames(advance, pad(left[:, :-1], (1, 0)))
     phase[:, 0] = unit[:, 0]
-    phase.cumprod_(1)
+    _multiply_up(phase)
     magnitude = torch.lerp(_frames(magnitude, left), _frames(magnitude, left + 1), between)
     if realign:
         anchor = _anchors(torch.linalg.vector_norm(magnitude, dim=-1))
-        turn = _frames(phase, anchor).conj_physical_()
-        turn *= _frames(unit, position.round().long().gather(1, anchor))
-        phase *= turn
+        # What separates each frame from the nearest one of the source; its conjugate is undone.
+        drift = _frames(unit, position.round().long()).conj_physical_()
+        drift *= phase
+        phase *= _frames(drift, anchor).conj_physical_()
     phase *= magnitude
     return phase
+
+
+def _multiply_up(x: Tensor) -> None:
+    """Replaces x (n, K, F), complex, by its cumulative product over the frames.
+
+    The CPU does so in eight interleaved series: in a single one each product waits for the one
+    before, which takes twice as long.
+    """
+    if x.device.type != "cpu":
+        x.cumprod_(1)
+        return
+    step = 8
+    for i in range(1, step):
+        series = x[:, i::step]
+        series *= x[:, i - 1 :: step][:, : series.shape[1]]
+    carried = x[:, step - 1 :: step].cumprod(1)
+    for i in range(step):
+        series = x[:, step + i :: step]
+        series *= carried[:, : series.shape[1]]
 
 
 def _frames(x: Tensor, index: Tensor) -> Tensor:
@@ -149,4 +189,4 @@ def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:
         present: (n, 1) mean square of what became of it.
     """
     gain = torch.sqrt(wanted / present.clamp(min=TINY)).clamp(0.5, 2)
-    return torch.where(wanted > 0, y * gain, 0)
+    return y * torch.where(wanted > 0, gain, 0)
