@@ -9,10 +9,14 @@ from typing import Any, TypeVar, get_type_hints
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: done; more failures than allowed, or a failed check; usage; Ctrl-C."""
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+"""Exit codes: done; more failures than allowed, or a failed check; usage; Ctrl-C; SIGTERM."""
 
 Config = TypeVar("Config")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked to stop, for example a cluster that takes the machine back."""
 
 
 def new_parser(prog: str, description: str) -> ArgumentParser:
@@ -83,7 +87,7 @@ def exit_code(prog: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt as interrupt:
         hint = str(interrupt) or "finished work is kept; run the same command to go on"
         print(f"\n{prog}: interrupted: {hint}", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     except (ValueError, OSError) as error:
         if os.environ.get("SLVR_TRACEBACK"):
             raise

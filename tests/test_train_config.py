@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -26,14 +27,30 @@ def test_the_default_is_the_paper() -> None:
 
 def test_every_recipe_of_the_paper_is_there() -> None:
     assert VARIANTS == ENCODER_VARIANTS
-    names = {f"mtslvr-{c}-{v}" for c in ("simclr", "simsiam") for v in VARIANTS}
+    methods = {"mtslvr": "mlap", "augself": "augself", "mtslvr-augself": "mlap+augself"}
+    names = {f"{m}-{c}-{v}" for m in methods for c in ("simclr", "simsiam") for v in VARIANTS}
     assert set(RECIPES) == names | {"simclr", "simsiam", "predictive", "demo"}
     for name in RECIPES:
         config = resolved("--recipe", name)
         assert config.recipe == name
     assert resolved("--recipe", "mtslvr-simsiam-bn").contrastive == "simsiam"
-    assert not resolved("--recipe", "simclr").predictive
+    assert resolved("--recipe", "simclr").predictive == "none"
     assert resolved("--recipe", "predictive").contrastive == "none"
+    for method, predictive in methods.items():
+        assert resolved("--recipe", f"{method}-simclr-bn").predictive == predictive
+
+
+def test_every_objective_can_be_named_and_every_name_is_an_objective() -> None:
+    from train.objectives import OBJECTIVES
+
+    hints = get_type_hints(TrainConfig)
+    names = {
+        part
+        for field in ("contrastive", "predictive")
+        for name in get_args(hints[field])
+        for part in name.split("+")
+    }
+    assert names == set(OBJECTIVES) | {"none"}
 
 
 def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path: Path) -> None:
@@ -53,7 +70,7 @@ def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path: Path)
         (("--recipe", "mtslvr-moco"), "unknown recipe 'mtslvr-moco'; choose one of mtslvr-simclr"),
         (("--batch", "1"), "--batch 1: out of range"),
         (("--clip-s", "0"), "--clip-s 0.0: out of range"),
-        (("--contrastive", "none", "--no-predictive"), "nothing to train"),
+        (("--contrastive", "none", "--predictive", "none"), "nothing to train"),
         ((), "x: no such shard directory"),
     ],
 )

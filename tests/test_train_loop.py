@@ -2,23 +2,31 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from conftest import ABOUT, command, run, write_directory
-from model.checkpoint import checkpoints, load_encoder, read_checkpoint
+from model.checkpoint import checkpoint_name, checkpoints, load_encoder, read_checkpoint
+from pipeline.loader import to_float
+from pipeline.views import Views
 from shards.read import ShardDirectory
 from shards.write import finish
 from train.config import RECIPES, TrainConfig
+from train.fault import explain
 from train.loop import build_model, train
+from train.state import save
+from train.validation import EarlyStop
+from train.views import build_views
 
 MakeDirectory = Callable[..., ShardDirectory]
 SMALL = {
@@ -70,10 +78,11 @@ def assert_same_run(a: Path, b: Path) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_builds_the_published_encoder(recipe: str) -> None:
     config = TrainConfig("x", **{"recipe": recipe, **RECIPES[recipe]})
+    views = Views()
     with torch.device("meta"):
-        model = build_model(config, n_labels=7)
+        model = build_model(config, views)
     assert (model.contrastive is None) == (config.contrastive == "none")
-    assert (model.predictive is not None) == config.predictive
+    assert (model.predictive is not None) == (config.predictive != "none")
     if recipe != "demo":
         n_parameters = sum(p.numel() for p in model.encoder.parameters())
         assert n_parameters == PARAMETERS[config.variant]
@@ -148,7 +157,7 @@ def test_stopped_in_the_middle_resume_repeats_the_uninterrupted_run(
     newest = checkpoints(tmp_path / "broken")[-1].name
     assert newest < "step-00000060.safetensors"
     if number != signal.SIGKILL:
-        assert process.returncode == 130
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
         assert f"is saved in broken/{newest}; add --resume" in stderr
         assert "Traceback" not in stderr
     done = run("train", *line, "--out", "broken", cwd=tmp_path)
@@ -202,20 +211,83 @@ def test_foreign_folders_and_other_configurations_are_refused(
     assert len(losses(out)) == 12
 
 
-def test_several_processes_are_refused_before_anything_is_written(
+def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_written(
     make_directory: MakeDirectory, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="2 processes: expected one; give --devices 1"):
-        train(small(make_directory(), devices="2"), tmp_path / "run")
+    with pytest.raises(ValueError, match="--batch 8: cannot be shared out to 3 processes"):
+        train(small(make_directory(), devices="3"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
+def assert_finite(out: Path) -> None:
+    for path in checkpoints(out):
+        for name, tensor in read_checkpoint(path)[0].items():
+            assert tensor.isfinite().all(), f"{path}: {name}"
+
+
+def test_a_run_that_diverges_names_step_clips_and_the_last_good_checkpoint(
     make_directory: MakeDirectory, tmp_path: Path
 ) -> None:
-    directory = make_directory()
-    with pytest.raises(ValueError, match=r"loss at step \d+ is not finite.*--lr"):
-        train(small(directory, lr=1e30, schedule="constant", steps=30), tmp_path / "run")
+    """Also between two log entries: a faulty step is noted by itself, and never saved."""
+    directory, out = make_directory(), tmp_path / "run"
+    config = small(directory, lr=1e30, schedule="constant", log_every=12, checkpoint_every=1)
+    with pytest.raises(ValueError, match=r"step \d+ .*not finite.*try a smaller --lr") as raised:
+        train(config, out)
+    assert "last good checkpoint: " in str(raised.value) or "no checkpoint" in str(raised.value)
+    assert_finite(out)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (["a", "b", "a"], r"of 2 of its clips \(a\): leave"),
+        (None, r"\(not known: streamed\): leave"),
+    ],
+)
+def test_clips_are_named_once_where_they_are_known(
+    tmp_path: Path, known: list[str] | None, said: str
+) -> None:
+    alone = SimpleNamespace(gather=lambda part: [part])
+    stream = SimpleNamespace(keys=lambda step: known)
+    finite = torch.tensor([False, True, False])
+    assert re.search(said, str(explain(tmp_path, 6, stream, finite, alone)))
+
+
+def test_what_is_not_finite_is_not_saved(make_directory: MakeDirectory, tmp_path: Path) -> None:
+    """The loss may still be finite where the step after it is not."""
+    directory, out = make_directory(), tmp_path / "run"
+    config = small(directory)
+    last = train(config, out)
+    model = build_model(config, build_views(config))
+    optimiser = torch.optim.Adam(model.parameters())
+    with torch.no_grad():
+        model.encoder.conv1.weight[0, 0, 0, 0] = torch.inf
+    with pytest.raises(ValueError, match=rf"step 13 1 of .*conv1.weight.*checkpoint: {last}"):
+        save(out, 13, config, directory, model, optimiser, EarlyStop())
+    assert checkpoints(out)[-1] == last
+
+
+def test_a_clip_whose_features_are_not_finite_is_named(
+    make_directory: MakeDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, out = make_directory(n_clips=24, lengths_s=(0.2,)), tmp_path / "run"
+    poisoned = torch.from_numpy(directory.dataset("train")[5])
+    key = directory.clips("train")["key"][5]
+
+    def poison(pcm: torch.Tensor) -> torch.Tensor:
+        itself = (pcm == poisoned).all(1, keepdim=True)
+        return torch.where(itself, torch.nan, to_float(pcm))
+
+    monkeypatch.setattr("train.views.to_float", poison)
+    expected = rf"step (\d+) is not finite; nor are the features of 1 of its clips \({key}\)"
+    with pytest.raises(ValueError, match=expected) as raised:
+        train(small(directory, steps=30, log_every=30, checkpoint_every=1), out)
+    fault = re.search(expected, str(raised.value))
+    assert fault is not None
+    newest = out / checkpoint_name(int(fault[1]) - 1)
+    assert checkpoints(out)[-1] == newest
+    assert str(raised.value).endswith(f"; last good checkpoint: {newest}")
+    assert_finite(out)
 
 
 def write_splits(path: Path) -> ShardDirectory:

@@ -21,6 +21,7 @@ from shards.read import ShardDirectory
 from train.cli import resolve
 from train.config import TrainConfig
 from train.preview import write_preview
+from train.validation import is_held_out
 from train.views import build_views
 
 EXTRA = "torch_audiomentations.PolarityInversion"
@@ -131,6 +132,15 @@ def test_every_step_and_parameter_is_named_with_both_values(page, expected):
                         number_text = f"{value:.4g}" if isinstance(value, float) else str(value)
                         assert number_text in words
     assert any(step.name == EXTRA for clip in range(4) for step in plan.describe(clip))
+
+
+def test_clips_that_are_held_out_are_not_shown(tmp_path, make_directory):
+    directory = make_directory("data", n_clips=20)
+    config = TrainConfig(str(tmp_path / "data"), **CONFIG, holdout=0.5)
+    text = Page(write_preview(config, tmp_path / "out", 20).read_text()).text
+    shown = set(re.findall(r"clip_\d{4}", text))
+    expected = {key for key in directory.clips("train")["key"] if not is_held_out(key, config)}
+    assert shown == expected and 0 < len(shown) < 20
 
 
 def test_labels_and_configuration_are_shown(page):

@@ -1,15 +1,22 @@
 import csv
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from command.line import add_options, new_parser
+from pipeline.frontend import FrontEnd
 from shards.read import ShardDirectory
 from train.cli import resolve
 from train.config import TrainConfig
 from train.loop import train
+from train.stream import Stream
+from train.views import build_views, see
 
+FABRIC = {"device": torch.device("cpu"), "is_global_zero": False}
 MakeDirectory = Callable[..., ShardDirectory]
 
 
@@ -46,6 +53,38 @@ def test_a_run_goes_on_resident_or_not(make_directory: MakeDirectory, tmp_path: 
     (broken / "step-00000006.safetensors").unlink()
     train(small(directory, schedule="constant", resident=False, workers=0, resume=True), broken)
     assert losses(tmp_path / "whole") == losses(broken)
+
+
+def test_processes_share_out_the_clips_and_views_of_one(make_directory: MakeDirectory) -> None:
+    directory = make_directory(n_clips=20, lengths_s=(0.3, 0.1))
+    config = small(directory)
+    views, front_end = build_views(config), FrontEnd()
+
+    def five_steps(world: int) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+        streams = [
+            Stream(config, directory, SimpleNamespace(global_rank=rank, world_size=world, **FABRIC))
+            for rank in range(world)
+        ]
+        batches = [stream.batches(0) for stream in streams]
+        keys, images, labels = [], [], []
+        for step in range(5):
+            for rank in range(world):
+                pcm = next(batches[rank])
+                x1, _, targets = see(
+                    pcm, (0, step), views, front_end, "published", rank=rank, world=world
+                )
+                keys += streams[rank].keys(step)
+                images.append(x1[:, 0])
+                labels.append(targets.labels)
+        return keys, torch.cat(images), torch.cat(labels)
+
+    keys, images, labels = five_steps(1)
+    for epoch in (keys[:20], keys[20:]):
+        assert Counter(epoch) == dict.fromkeys(directory.clips("train")["key"], 1)
+    shared = five_steps(2)
+    assert shared[0] == keys
+    assert torch.equal(shared[2], labels)
+    torch.testing.assert_close(shared[1], images, rtol=0, atol=0.1)  # dB, of quiet bins
 
 
 @pytest.mark.parametrize(("word", "value"), [("auto", "auto"), ("on", True), ("off", False)])

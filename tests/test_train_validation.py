@@ -1,16 +1,30 @@
 import math
+from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from sklearn.metrics import average_precision_score
 
 from model.encoder import Encoder
 from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, SimCLR
-from train.validation import EarlyStop, geometry, validate
+from model.objectives import AugmentationPrediction, AugSelf, Joint, SimCLR, Targets
+from pipeline.frontend import FrontEnd
+from pipeline.views import Views
+from shards.read import ShardDirectory
+from train.config import TrainConfig
+from train.stream import Stream
+from train.validation import EarlyStop, Validation, geometry, is_held_out, validate
 
-NAMES = [f"op_{k}" for k in range(7)]
+VIEWS = Views()
+
+
+def views_of(clips: int) -> tuple[torch.Tensor, torch.Tensor, Targets]:
+    plan = VIEWS.sample(clips, int(torch.randint(1000, ())))
+    targets = Targets(plan.labels, VIEWS.differences(plan))
+    return torch.randn(clips, 3, 32, 33), torch.randn(clips, 3, 32, 33), targets
 
 
 def test_geometry_of_embeddings_that_fill_the_sphere() -> None:
@@ -34,12 +48,9 @@ def test_validation_means_the_losses_and_leaves_the_model_alone() -> None:
     torch.manual_seed(0)
     encoder = Encoder("parallel", dim=16, width=4)
     model = MultiTask(encoder, SimCLR(8), AugmentationPrediction(8))
-    batches = [
-        (torch.randn(6, 3, 32, 33), torch.randn(6, 3, 32, 33), torch.randint(0, 2, (6, 7)).float())
-        for _ in range(3)
-    ]
+    batches = [views_of(6) for _ in range(3)]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = validate(model, NAMES, batches)
+    found = validate(model, VIEWS, batches)
     assert model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -52,10 +63,34 @@ def test_validation_means_the_losses_and_leaves_the_model_alone() -> None:
     for name in ("total", "contrastive", "predictive"):
         expected = np.mean([float(getattr(loss, name)) for loss in losses])
         assert found[name] == pytest.approx(expected, rel=1e-5)
-    truth = torch.cat([b[2] for b in batches for _ in range(2)])
-    for k, name in enumerate(NAMES):
+    truth = torch.cat([b[2].labels for b in batches for _ in range(2)])
+    for k, name in enumerate(VIEWS.augmentations):
         expected = average_precision_score(truth[:, k], torch.cat(logits)[:, k])
         assert found[f"ap_{name}"] == pytest.approx(expected)
+
+
+def test_the_parts_of_a_joint_predictive_task_are_measured_each() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder("split", dim=16, width=4)
+    mlap, augself = AugmentationPrediction(8), AugSelf(8, tuple(VIEWS.quantities.values()))
+    model = MultiTask(encoder, None, Joint({"mlap": mlap, "augself": augself}))
+    batches = [views_of(40)]
+    found = validate(model, VIEWS, batches)
+    assert found["mlap"] + found["augself"] == pytest.approx(found["predictive"], rel=1e-5)
+    kinds = {f"ap_{name}" for name in VIEWS.augmentations} | {f"r2_{q}" for q in VIEWS.quantities}
+    assert kinds == {name for name in found if name[:3] in ("ap_", "r2_")}
+
+    torch.nn.init.zeros_(augself.head.layer3.weight)
+    torch.nn.init.zeros_(augself.head.layer3.bias)
+    found = validate(model, VIEWS, batches)
+    assert all(found[f"r2_{name}"] == 0 for name in VIEWS.quantities)
+    x1, x2, (labels, differences) = batches[0]
+    right = Targets(labels, torch.zeros_like(differences) + 0.5)
+    augself.head.layer3.bias.data.fill_(math.atanh(0.5))  # right one way round, wrong the other
+    measured = validate(model, VIEWS, [(x1, x2, right)])
+    assert measured["r2_time_shift.shift"] == pytest.approx(1 - (0 + 1) / (0.25 + 0.25))
+    never = Targets(torch.zeros_like(labels), differences)
+    assert not [name for name in validate(model, VIEWS, [(x1, x2, never)]) if "_" in name]
 
 
 def test_early_stop_counts_from_the_last_progress() -> None:
@@ -63,3 +98,105 @@ def test_early_stop_counts_from_the_last_progress() -> None:
     told = [stop.update(loss, delta=0.1) for loss in (3.0, 2.0, 1.95, 2.5, 1.8, 1.79)]
     assert told == [True, True, False, False, True, False]
     assert stop == EarlyStop(best=1.8, waited=1) and not math.isinf(stop.best)
+
+
+MakeDirectory = Callable[..., ShardDirectory]
+CPU = torch.device("cpu")
+
+
+def configured(directory: ShardDirectory, **options: object) -> TrainConfig:
+    settings = {"clip_s": 0.2, "batch": 4, "workers": 0, "accelerator": "cpu"}
+    return TrainConfig(directory.location, **(settings | options))
+
+
+def sounds(batches: object) -> list[bytes]:
+    """Each clip of some batches (B, T) as bytes."""
+    return [row.numpy().tobytes() for batch in batches for row in batch]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Validation], list[bytes]]:
+    """The clips that a validation takes."""
+    monkeypatch.setattr("train.validation.see", lambda pcm, *rest: pcm)
+    return lambda validation: sounds(validation.batches(VIEWS, FrontEnd()))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_held_out_clips_are_validated_on_and_never_trained_on(
+    make_directory: MakeDirectory, seen: Callable[[Validation], list[bytes]], resident: bool
+) -> None:
+    directory = make_directory(n_clips=40, lengths_s=(0.2,))
+    options = {"holdout": 0.3, "resident": resident}
+    validation = Validation(configured(directory, **options, batch=100), directory, CPU)
+    held = seen(validation)
+    rest = 40 - len(held)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    stream = Stream(configured(directory, **options, batch=2), directory, fabric)
+    trained = sounds(islice(stream.batches(0), rest))  # two epochs
+    dataset = directory.dataset("train")
+    assert len(set(held)) == len(held) > 5 and len(set(trained)) == rest
+    assert set(held) | set(trained) == {dataset[i].tobytes() for i in range(len(dataset))}
+    assert validation.said == f"validation on {len(held)} of 40 clips of split 'train'"
+
+
+def test_what_is_held_out_depends_on_key_seed_and_share_alone() -> None:
+    keys = [f"clip_{i}" for i in range(20_550)]
+    held = {seed: {k for k in keys if is_held_out(k, hold(0.3, seed))} for seed in (0, 1)}
+    # binomial: 6,165 expected, standard deviation 66
+    assert all(abs(len(chosen) - 6_165) < 264 for chosen in held.values())
+    assert len(held[0] & held[1]) == pytest.approx(0.09 * len(keys), rel=0.1)
+    assert held[0] < {key for key in keys if is_held_out(key, hold(0.5, 0))}
+
+
+def hold(share: float, seed: int) -> TrainConfig:
+    return TrainConfig("x", holdout=share, seed=seed)
+
+
+def test_a_validation_split_is_exactly_its_clips(
+    make_directory: MakeDirectory, seen: Callable[[Validation], list[bytes]]
+) -> None:
+    directory = make_directory(split="validation", n_clips=8, lengths_s=(0.2,))
+    config = configured(directory, validation_split="validation")
+    dataset = directory.dataset("validation")
+    validation = Validation(config, directory, CPU)
+    expected = sorted(dataset[i].tobytes() for i in range(8))
+    assert sorted(seen(validation)) == sorted(seen(validation)) == expected
+
+
+def test_fewer_clips_than_a_batch_are_one_batch(make_directory: MakeDirectory) -> None:
+    directory = make_directory(n_clips=9)
+    config = configured(directory, holdout=0.4, batch=100)
+    batches = list(Validation(config, directory, CPU).batches(VIEWS, FrontEnd()))
+    n_held = sum(is_held_out(key, config) for key in directory.clips("train")["key"])
+    assert [len(x1) for x1, _, _ in batches] == [n_held]
+    torch.manual_seed(0)
+    model = MultiTask(Encoder("parallel", dim=16, width=4), SimCLR(8), AugmentationPrediction(8))
+    found = validate(model, VIEWS, batches)
+    assert all(math.isfinite(value) for value in found.values()) and "ap_fade" in found
+
+
+def test_what_cannot_be_held_out_is_a_sentence(make_directory: MakeDirectory) -> None:
+    directory = make_directory(n_clips=6)
+    with pytest.raises(ValueError, match=r"[01] of 6 clips of split 'train'.*larger --holdout"):
+        Validation(configured(directory, holdout=1e-6), directory, CPU)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    with pytest.raises(ValueError, match=r"all 6 clips of split 'train' are left out"):
+        Stream(configured(directory, holdout=1 - 1e-6), directory, fabric)
+    remote = ShardDirectory.open(f"file://{directory.path}")
+    with pytest.raises(ValueError, match="remote shards are read from end to end"):
+        Stream(configured(remote, holdout=0.3), remote, fabric)
+    with pytest.raises(ValueError, match="--loader dali is read from end to end"):
+        Stream(configured(directory, holdout=0.3, loader="dali"), directory, fabric)
+    with pytest.raises(ValueError, match="exclude each other"):
+        configured(directory, holdout=0.3, validation_split="validation")
+    with pytest.raises(ValueError, match=r"--holdout 1\.5: out of range"):
+        configured(directory, holdout=1.5)
+
+
+def test_weights_of_half_precision_are_validated_in_float32() -> None:
+    torch.manual_seed(0)
+    model = MultiTask(Encoder("parallel", dim=16, width=4), SimCLR(8), AugmentationPrediction(8))
+    batches = [views_of(6)]
+    found, rounded = validate(model, VIEWS, batches), validate(model.bfloat16(), VIEWS, batches)
+    assert rounded == pytest.approx(found, rel=0.1, abs=0.1) and rounded != found
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}

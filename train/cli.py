@@ -32,8 +32,10 @@ def run(config: TrainConfig) -> int:
         print(write_preview(config, out, config.preview))
         return DONE
 
+    from lightning_fabric.utilities import rank_zero_only
+
     from train.loop import train
 
     checkpoint = train(config, out)
-    print(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")
+    rank_zero_only(print)(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")
     return DONE

@@ -15,19 +15,23 @@ class TrainConfig:
     shards: str
     """Shard directory to learn from. A URL (s3://, https://, gs://) is streamed."""
     recipe: str = "mtslvr-simclr-parallel"
-    """Named preset: mtslvr-{simclr,simsiam}-{none,split,bn,series,parallel}, simclr, simsiam,
-    predictive, demo."""
+    """Named preset: METHOD-{simclr,simsiam}-{none,split,bn,series,parallel} where METHOD is mtslvr,
+    augself or mtslvr-augself; simclr, simsiam, predictive, demo."""
     out: str | None = None
     """Output folder; default runs/RECIPE."""
     resume: bool = False
     """Go on from the newest checkpoint in the output folder; start anew where there is none."""
+    init: str | None = None
+    """Weights to start from, heads too where they fit: a published MT-SLVR model (.pt), or a run or
+    checkpoint of train. A run that is resumed has its own."""
     split: str = "train"
     """Split of the shards."""
 
     contrastive: Literal["simclr", "simsiam", "none"] = "simclr"
     """Contrastive objective."""
-    predictive: bool = True
-    """Predict which augmentations were applied."""
+    predictive: Literal["mlap", "augself", "mlap+augself", "none"] = "mlap"
+    """What is predicted: mlap, which augmentations were applied; augself, how their parameters
+    differ between the views."""
     predictive_weight: float = 1.0
     """Weight of the predictive loss, lambda of the paper, 0 or more."""
     temperature: float = 0.07
@@ -39,6 +43,12 @@ class TrainConfig:
     """Values of the whole embedding; two tasks have half each."""
     width: int = 64
     """Channels of the encoder's first stage."""
+    exact_speedups: bool = True
+    """Both views as one batch, what the tasks share computed once, parallel adapters folded: the
+    same up to rounding."""
+    compile: bool = False
+    """Compile the network's step with torch.compile (needs a C++ compiler); as CUDA graphs on a
+    GPU."""
 
     clip_s: float = 10.0
     """Length of the training clips in seconds, above 0."""
@@ -66,8 +76,11 @@ class TrainConfig:
     """Seed of weights, order, cuts and augmentations."""
 
     validation_split: str | None = None
-    """Split to validate on, for example `validation` of AudioSet's published members; none: no
-    validation, no early stop."""
+    """Split to validate on, for example `validation` of AudioSet's published members; with neither
+    this nor --holdout: no validation, no early stop."""
+    holdout: float | None = None
+    """Share of the clips of the training split to validate on and never to train on, between 0 and
+    1, chosen by hash of seed and key; 0.3 in the paper."""
     validate_every: int = 500
     """Steps between validations, 1 or more."""
     patience: int = 50
@@ -88,8 +101,15 @@ class TrainConfig:
     accelerator: str = "auto"
     """Device kind for Lightning Fabric: auto, cpu, cuda, mps."""
     devices: str = "1"
-    """How many devices, 1 for now; a number with a comma, for example `2,`, says which one."""
-    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"] = "32-true"
+    """How many devices of each node, one process each, or auto for all; a number with a comma, for
+    example `2,`, says which one. Under torchrun that says how many."""
+    num_nodes: int = 1
+    """Machines of the run, 1 or more, each started with NODE_RANK, MASTER_ADDR and MASTER_PORT in
+    its environment. Under torchrun that says how many."""
+    sync_bn: bool = False
+    """Batch norms over the clips of all processes: then their number changes no result, to
+    rounding. Otherwise each process has the statistics of its own share of the batch."""
+    precision: Literal["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"] = "32-true"
     """Precision for Lightning Fabric."""
 
     def __post_init__(self) -> None:
@@ -108,7 +128,9 @@ class TrainConfig:
             "min_delta": self.min_delta >= 0,
             "workers": self.workers >= 0,
             "width": self.width >= 1,
+            "num_nodes": self.num_nodes >= 1,
             "preview": self.preview is None or self.preview >= 1,
+            "holdout": self.holdout is None or 0 < self.holdout < 1,
         }
         for name, fits in ranges.items():
             if not fits:
@@ -116,21 +138,30 @@ class TrainConfig:
                 raise ValueError(
                     f"{flag} {getattr(self, name)}: out of range; see `train --help` for it"
                 )
-        if self.contrastive == "none" and not self.predictive:
+        if self.contrastive == self.predictive == "none":
             raise ValueError("nothing to train: choose --contrastive or --predictive")
+        if self.validation_split is not None and self.holdout is not None:
+            raise ValueError("--validation-split and --holdout exclude each other; choose one")
 
 
 VARIANTS = ("none", "split", "bn", "series", "parallel")
+METHODS = {"mtslvr": "mlap", "augself": "augself", "mtslvr-augself": "mlap+augself"}
+"""First part of a recipe's name -> what its predictive task is."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     **{
-        f"mtslvr-{contrastive}-{variant}": {"contrastive": contrastive, "variant": variant}
+        f"{method}-{contrastive}-{variant}": {
+            "contrastive": contrastive,
+            "predictive": predictive,
+            "variant": variant,
+        }
+        for method, predictive in METHODS.items()
         for contrastive in ("simclr", "simsiam")
         for variant in VARIANTS
     },
-    "simclr": {"contrastive": "simclr", "predictive": False, "variant": "none"},
-    "simsiam": {"contrastive": "simsiam", "predictive": False, "variant": "none"},
-    "predictive": {"contrastive": "none", "predictive": True, "variant": "none"},
+    "simclr": {"contrastive": "simclr", "predictive": "none", "variant": "none"},
+    "simsiam": {"contrastive": "simsiam", "predictive": "none", "variant": "none"},
+    "predictive": {"contrastive": "none", "predictive": "mlap", "variant": "none"},
     # under three minutes on two cores: a quarter of the width, a fifth of the length
     "demo": {
         "contrastive": "simclr",

@@ -1,4 +1,4 @@
-"""Losses on disk: a CSV file and TensorBoard, both exact after a resume."""
+"""Losses on disk, as CSV and for TensorBoard, both exact after a resume; and how fast it went."""
 
 import csv
 import io
@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from shards.files import write_text
 
 LOG = "log.csv"
 VALIDATION = "validation.csv"
+THROUGHPUT = "throughput.csv"
+RATES = ("clips_per_s", "data_wait", "gpu_memory_bytes")
+"""Clips a second, share of the time spent waiting for clips, peak of what tensors take on a GPU."""
 LOSSES = ("total", "contrastive", "predictive")
 
 
 class Log:
-    """Appends to `log.csv`, `validation.csv` and `tensorboard/`.
+    """Appends to `log.csv`, `validation.csv`, `throughput.csv` and `tensorboard/`.
 
     Rows of steps after `first_step` are of a run that was cut off behind its last checkpoint: they
     are dropped.
@@ -24,13 +28,15 @@ class Log:
 
     def __init__(self, run: Path, first_step: int) -> None:
         self._steps = _Table(run / LOG, ("lr", *LOSSES), first_step)
+        self._rates = _Table(run / THROUGHPUT, RATES, first_step)
         self._validations: _Table | None = None
         self._run, self._first_step = run, first_step
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
 
     def write(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
-        """Logs a step: values to both, rates (which differ from run to run) to TensorBoard."""
+        """Logs a step: values, and rates, which differ from run to run, in a file of their own."""
         self._steps.append(step, values)
+        self._rates.append(step, rates)
         for name, value in (values | rates).items():
             self._board.add_scalar(name, value, step)
 
@@ -53,9 +59,26 @@ class Log:
         trace: TracebackType | None,
     ) -> None:
         self._steps.close()
+        self._rates.close()
         if self._validations is not None:
             self._validations.close()
         self._board.close()
+
+
+def progress_note(values: dict[str, float], rates: dict[str, float]) -> str:
+    """Losses and rates of a step in a line."""
+    parts = [f"{name} {value:.3f}" for name, value in values.items()]
+    parts += [f"{rates['clips_per_s']:.0f} clips/s", f"data wait {rates['data_wait']:.0%}"]
+    if "gpu_memory_bytes" in rates:
+        parts.append(f"GPU {rates['gpu_memory_bytes'] / 1e9:.1f} GB")
+    return "  ".join(parts)
+
+
+def gpu_memory(device: torch.device) -> dict[str, float]:
+    """The peak of what tensors have taken on a GPU as a rate; none on a CPU."""
+    if device.type != "cuda":
+        return {}
+    return {"gpu_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
 
 
 class _Table:

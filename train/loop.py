@@ -3,148 +3,208 @@
 Letters: B clips, V=2 views, T samples, L frames, K labels.
 """
 
-import math
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric.utilities import rank_zero_only
+from torch import Tensor
 
+from command.line import Terminated
 from command.progress import track
 from command.record import write_record
 from model.checkpoint import checkpoint_name
 from model.encoder import Encoder
 from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, Objective, SimCLR, SimSiam
+from model.norms import synchronise
+from model.objectives import Targets
 from pipeline.frontend import FrontEnd
+from pipeline.views import Views
 from shards.read import ShardDirectory
+from train.compilation import compiled
 from train.config import TrainConfig
-from train.log import Log
+from train.fault import FirstFault, explain
+from train.init import initialise
+from train.log import Log, gpu_memory, progress_note
+from train.objectives import build_objective
+from train.ranks import Ranks, open_fabric
+from train.report import count_parameters, write_report
 from train.schedule import learning_rate
-from train.state import restore, save
-from train.stream import open_stream
-from train.validation import COLLAPSED, EarlyStop, validate, validation_batches
+from train.state import newest, restore, save
+from train.stream import Stream
+from train.validation import COLLAPSED, EarlyStop, open_validation, validate
 from train.views import build_views, see
 
 
 def train(config: TrainConfig, out: Path) -> Path:
     """Trains, or goes on with, the run in `out`; returns its last checkpoint.
 
-    Everything random is a function of seed and step: weights, order and cuts of the clips,
-    augmentations. A resumed run on the CPU therefore repeats an uninterrupted one bit for bit.
+    Everything random is a function of seed and step alone, in every process: weights, order and
+    cuts of the clips, augmentations. A resumed run on the CPU therefore repeats an uninterrupted
+    one bit for bit, and W processes take the clips and views of one, each its share of each batch.
 
     Raises:
-        ValueError: unusable shards, a checkpoint of another configuration, several processes, or
-            a loss that is not finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
+        ValueError: unusable shards, a checkpoint of another configuration, or a loss that is not
+            finite.
+        KeyboardInterrupt: Ctrl-C or (`Terminated`) SIGTERM, after saving.
     """
-    fabric = Fabric(
-        accelerator=config.accelerator, devices=config.devices, precision=config.precision
-    )
-    if fabric.world_size > 1:
-        # log and checkpoints have one writer, and NT-Xent would miss the others' negatives
-        raise ValueError(
-            f"{fabric.world_size} processes: expected one; give --devices 1 and start it without "
-            "torchrun"
-        )
+    fabric = open_fabric(config)
     fabric.launch()
-    directory = ShardDirectory.open(config.shards)
-    torch.manual_seed(config.seed)
-    views = build_views(config)
-    model = build_model(config, n_labels=len(views.augmentations))
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    ranks = Ranks(fabric)
     early = EarlyStop()
-    first_step = restore(out, config, directory, model, optimiser, early)
-    if fabric.is_global_zero:
-        write_record(out, "train", config, {directory.location: directory.fingerprint})
+    with ranks.together():
+        directory = ShardDirectory.open(config.shards)
+        torch.manual_seed(config.seed)
+        views = build_views(config)
+        model = build_model(config, views)
+        if config.sync_bn:
+            synchronise(model)
+        optimiser = torch.optim.Adam(
+            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        saved = newest(out, config, directory) if ranks.is_first else None
+        if ranks.is_first:
+            write_record(out, "train", config, {directory.location: directory.fingerprint})
+    saved = ranks.from_first(saved)
+    with ranks.together():
+        if config.init is not None and saved is None:
+            say(initialise(model, Path(config.init)))
+        network = compiled(model, config, fabric.device)
+    encoder_parameters, parameters = count_parameters(model)
+    say(f"{encoder_parameters:,} parameters in the encoder, {parameters:,} with the heads")
 
-    trained, stepper = fabric.setup(model, optimiser)
+    trained, stepper = fabric.setup(network, optimiser)
+    # not before: the setup has given the weights their precision, to which moments are cast
+    first_step = 0 if saved is None else restore(saved, model, stepper, early)
     front_end = FrontEnd().to(fabric.device)
-    stream = open_stream(config, directory, fabric, first_step)
+    with ranks.together():
+        stream = Stream(config, directory, fabric)
+        validation = open_validation(config, directory, fabric.device) if ranks.is_first else None
+        if validation is not None:
+            say(validation.said)
+    validates = ranks.from_first(validation is not None)
+    fault = FirstFault(fabric.device)
     last = out / checkpoint_name(first_step)
+
+    def look(pcm: Tensor, step: int) -> tuple[Tensor, Tensor, Targets]:
+        seed = (config.seed, step)
+        return see(pcm, seed, views, front_end, config.normalise, ranks.rank, ranks.world)
+
     with (
-        Log(out, first_step) as log,
-        track(f"train {out.name}", config.steps, "steps", first_step) as progress,
+        Log(out, first_step) if ranks.is_first else nullcontext() as log,
+        track(f"train {out.name}", config.steps, "steps", first_step)
+        if ranks.is_first
+        else nullcontext() as progress,
         stop_signals() as stop,
     ):
         trained.train()
+        batches = stream.batches(first_step)
         waited_s, logged_s = 0.0, time.monotonic()
         for step in range(first_step, config.steps):
             if early.waited >= config.patience:
-                sys.stderr.write(f"train: no progress in {early.waited} validations: stopped\n")
+                say(f"no progress in {early.waited} validations: stopped")
                 break
             asked_s = time.monotonic()
-            pcm = next(stream)
+            pcm = next(batches)
             waited_s += time.monotonic() - asked_s
 
-            seed = (config.seed, step, fabric.global_rank)
-            x1, x2, labels = see(pcm, seed, views, front_end, config.normalise)
-
+            x1, x2, targets = look(pcm, step)
             for group in stepper.param_groups:
                 group["lr"] = learning_rate(config.schedule, step, config.steps, config.lr)
-            losses = trained(x1, x2, labels)
+            losses = trained(x1, x2, targets)
             fabric.backward(losses.total)
             stepper.step()
             stepper.zero_grad()
+            fault.note(step, losses.total)
 
             done = step + 1
+            signalled = ranks.highest(max(stop, default=0))
+            log_now = done % config.log_every == 0 or done == config.steps
+            validate_now = validates and done % config.validate_every == 0
+            save_now = done % config.checkpoint_every == 0 or done == config.steps or signalled
             note = ""
-            if done % config.log_every == 0 or done == config.steps:
-                trained_losses = {k: v for k, v in losses._asdict().items() if v is not None}
-                values = {name: float(loss.detach()) for name, loss in trained_losses.items()}
-                if not all(map(math.isfinite, values.values())):
-                    raise ValueError(
-                        f"{out}: the loss at step {done} is not finite: {values}; "
-                        f"{out} keeps the checkpoints before it; try a smaller --lr"
-                    )
+            if log_now or validate_now or save_now:
+                faulty = fault.step(ranks)
+                if faulty is not None:
+                    x1, x2, _ = look(next(stream.batches(faulty)), faulty)
+                    finite = (x1.isfinite() & x2.isfinite()).flatten(1).all(1)
+                    ranks.fail(explain(out, faulty, stream, finite, ranks))
+            if log_now:
+                values = ranks.mean(
+                    {k: float(v.detach()) for k, v in losses._asdict().items() if v is not None}
+                )
                 now_s = time.monotonic()
                 steps_per_s = config.log_every / (now_s - logged_s)
                 rates = {
                     "clips_per_s": steps_per_s * config.batch,
                     "data_wait": waited_s / (now_s - logged_s),
+                    **gpu_memory(fabric.device),
                 }
-                log.write(done, {"lr": stepper.param_groups[0]["lr"], **values}, rates)
-                note = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+                with ranks.together():
+                    if log is not None:
+                        log.write(done, {"lr": stepper.param_groups[0]["lr"], **values}, rates)
+                note = progress_note(values, rates)
                 waited_s, logged_s = 0.0, now_s
-            if config.validation_split is not None and done % config.validate_every == 0:
-                held = validation_batches(config, directory, views, front_end, fabric.device)
-                measures = validate(model, views.augmentations, held)
-                log.write_validation(done, measures)
-                if early.update(measures["total"], config.min_delta):
-                    save(out, done, config, directory, model, optimiser, early, best=True)
-                if measures.get("spread", 1.0) < COLLAPSED:
+            if validate_now:
+                measures: dict[str, float] = {}
+                with ranks.together():
+                    if validation is not None:
+                        measures = validate(model, views, validation.batches(views, front_end))
+                measures = ranks.from_first(measures)
+                better = early.update(measures["total"], config.min_delta)
+                with ranks.together():
+                    if log is not None:
+                        log.write_validation(done, measures)
+                    if better and ranks.is_first:
+                        save(out, done, config, directory, model, optimiser, early, best=True)
+                if measures.get("spread", 1.0) < COLLAPSED and ranks.is_first:
                     warnings.warn(
                         f"the embeddings have collapsed: spread {measures['spread']:.3f} of 1; "
                         "try a smaller --lr",
                         stacklevel=2,
                     )
                 note = f"validation {measures['total']:.3f}"
-            progress.advance(note=note)
-            ends = done == config.steps or early.waited >= config.patience
-            if done % config.checkpoint_every == 0 or ends or stop:
-                last = save(out, done, config, directory, model, optimiser, early)
-            if stop:
-                raise KeyboardInterrupt(
-                    f"step {done} is saved in {last}; add --resume to the same command to go on"
+            if progress is not None:
+                progress.advance(note=note)
+            if save_now or early.waited >= config.patience:
+                with ranks.together():
+                    if ranks.is_first:
+                        save(out, done, config, directory, model, optimiser, early)
+                last = out / checkpoint_name(done)
+            if signalled:
+                kind = Terminated if signalled == signal.SIGTERM else KeyboardInterrupt
+                ranks.fail(
+                    kind(
+                        f"step {done} is saved in {last}; add --resume to the same command to go on"
+                    )
                 )
+    with ranks.together():
+        if ranks.is_first:
+            say(f"report: {write_report(out, config, model, fabric.device)}")
     return last
 
 
-def build_model(config: TrainConfig, n_labels: int) -> MultiTask:
+@rank_zero_only
+def say(words: str) -> None:
+    """Tells the user, on stderr; of several processes only the first does."""
+    sys.stderr.write(f"train: {words}\n")
+
+
+def build_model(config: TrainConfig, views: Views) -> MultiTask:
     """The untrained model of a configuration, with the published parameter counts by default."""
-    encoder = Encoder(config.variant, config.dim, config.width)
-    contrastive: Objective | None = None
-    if config.contrastive == "simclr":
-        contrastive = SimCLR(encoder.task_dim, config.temperature)
-    elif config.contrastive == "simsiam":
-        contrastive = SimSiam(encoder.task_dim)
-    predictive = AugmentationPrediction(encoder.task_dim, n_labels) if config.predictive else None
+    encoder = Encoder(
+        config.variant, config.dim, config.width, exact_speedups=config.exact_speedups
+    )
+    contrastive, predictive = (
+        build_objective(names, encoder.task_dim, config, views)
+        for names in (config.contrastive, config.predictive)
+    )
     return MultiTask(encoder, contrastive, predictive, config.predictive_weight)
 
 

@@ -3,7 +3,6 @@
 Letters: N clips, V=2 views, T samples, M mel bands, L frames.
 """
 
-import base64
 import dataclasses
 import io
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.image import imsave
 
+from command.page import data_url, render
 from pipeline.augmentations.temporal import FADE_SHAPES
 from pipeline.batching import Batching, cut_batch, places
 from pipeline.frontend import FrontEnd
@@ -26,6 +25,7 @@ from shards.clip import SAMPLE_RATE_HZ
 from shards.files import write_text
 from shards.read import ShardDirectory
 from train.config import TrainConfig
+from train.validation import trained_on
 from train.views import build_views
 
 PREVIEW = "preview.html"
@@ -49,7 +49,10 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
         ValueError: unusable shards, or augmentations.
     """
     directory = ShardDirectory.open(config.shards)
-    rows, dataset = directory.clips(config.split), directory.dataset(config.split)
+    rows, keep = directory.clips(config.split), trained_on(config)
+    if keep is not None:
+        rows = rows[rows["key"].map(keep)].reset_index(drop=True)
+    dataset = directory.dataset(config.split, keep)
     if len(rows) == 0:
         raise ValueError(f"{config.shards}: no clips in split {config.split!r}; ingest some first")
     batching = Batching(min(n, len(rows)), round(config.clip_s * SAMPLE_RATE_HZ), config.seed)
@@ -69,14 +72,9 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
         }
         for i, row in enumerate(chosen)
     ]
-    environment = Environment(
-        loader=PackageLoader("train", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("preview.html.j2").render(
+    page = render(
+        "train",
+        "preview.html.j2",
         name=directory.name,
         clips=clips,
         n_clips=len(rows),
@@ -96,8 +94,8 @@ def _panels(waves: Floats) -> list[dict[str, str]]:
     return [
         {
             "title": title,
-            "picture": _data_url("image/png", _png(image, loudest_db)),
-            "audio": _data_url("audio/flac", _flac(wave)),
+            "picture": data_url("image/png", _png(image, loudest_db)),
+            "audio": data_url("audio/flac", _flac(wave)),
         }
         for title, image, wave in zip(("clip", "view 1", "view 2"), images, audible, strict=True)
     ]
@@ -121,10 +119,6 @@ def _flac(wave: Floats) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _data_url(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _steps(plan: Plan, clip: int) -> list[dict[str, Any]]:

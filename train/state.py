@@ -15,9 +15,14 @@ from shards.read import ShardDirectory
 from train.config import TrainConfig
 from train.validation import EarlyStop
 
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors and state of a checkpoint."""
 KEPT = 3
 """Checkpoints that a run keeps."""
-FREE = ("shards", "out", "resume", "checkpoint_every", "log_every", "workers", "resident")
+FREE = (
+    *("shards", "out", "resume", "checkpoint_every", "log_every", "workers", "resident"),
+    *("devices", "num_nodes"),
+)
 """Options that may differ between a run and its continuation."""
 
 
@@ -35,10 +40,19 @@ def save(
     """Writes the checkpoint after `step` steps and drops the oldest; returns its path.
 
     With `best` it is written as the run's best one, beside the others.
+
+    Raises:
+        ValueError: a weight, running statistic or moment of the optimiser is not finite.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for i, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in values.items()}
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{out}: after step {step} {len(broken)} of {len(tensors)} tensors of weights and "
+            f"optimiser are not finite ({broken[0]} first); {last_good(out)}; try a smaller --lr"
+        )
     encoder = model.encoder
     state = {
         "step": step,
@@ -54,18 +68,14 @@ def save(
     return path
 
 
-def restore(
-    out: Path,
-    config: TrainConfig,
-    directory: ShardDirectory,
-    model: MultiTask,
-    optimiser: torch.optim.Optimizer,
-    early: EarlyStop,
-) -> int:
-    """Prepares the output folder; with `config.resume` loads its newest readable checkpoint.
+def last_good(out: Path) -> str:
+    """Which checkpoint to fall back on, in words; those on disk are finite."""
+    found = checkpoints(out)
+    return f"last good checkpoint: {found[-1]}" if found else "there is no checkpoint before it"
 
-    Returns:
-        The number of steps done.
+
+def newest(out: Path, config: TrainConfig, directory: ShardDirectory) -> Saved | None:
+    """Prepares the output folder; with `config.resume` reads its newest undamaged checkpoint.
 
     Raises:
         ValueError: the folder holds a run and --resume is not given, something else, or a run of
@@ -89,10 +99,27 @@ def restore(
             warnings.warn(f"{error}; going back to the one before", stacklevel=2)
             continue
         _require_same(path, state, config, directory)
-        _load(tensors, model, optimiser)
-        early.best, early.waited = state["early_stop"]["best"], state["early_stop"]["waited"]
-        return int(state["step"])
-    return 0
+        return tensors, state
+    return None
+
+
+def restore(
+    saved: Saved, model: MultiTask, optimiser: torch.optim.Optimizer, early: EarlyStop
+) -> int:
+    """Puts everything in the state that was saved; returns the number of steps done."""
+    tensors, state = saved
+    model.load_state_dict(
+        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    )
+    values: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, i, key = name.split(".")
+            values.setdefault(int(i), {})[key] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": values, "param_groups": groups})
+    early.best, early.waited = state["early_stop"]["best"], state["early_stop"]["waited"]
+    return int(state["step"])
 
 
 def _require_same(
@@ -111,16 +138,3 @@ def _require_same(
             f"{path}: cannot go on with another configuration: {'; '.join(differing)}; give the "
             "options of that run, or another --out"
         )
-
-
-def _load(tensors: dict[str, Tensor], model: MultiTask, optimiser: torch.optim.Optimizer) -> None:
-    model.load_state_dict(
-        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    )
-    values: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, i, key = name.split(".")
-            values.setdefault(int(i), {})[key] = tensor
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": values, "param_groups": groups})

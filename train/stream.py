@@ -7,43 +7,59 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from command.progress import track
-from pipeline.batching import Batching
+from pipeline.batching import Batching, places
 from pipeline.feed import open_loader
-from pipeline.loader import on_device
-from pipeline.resident import no_watch
+from pipeline.loader import ClipLoader, on_device
+from pipeline.resident import Resident, no_watch
 from shards.clip import SAMPLE_RATE_HZ
 from shards.read import ShardDirectory
 from train.config import TrainConfig
+from train.validation import trained_on
 
 
-def open_stream(
-    config: TrainConfig, directory: ShardDirectory, fabric: Fabric, first_step: int
-) -> Iterator[Tensor]:
-    """This process's batches (B, T) int16 on its device; says on stderr where they come from.
+class Stream:
+    """This process's batches, and which clips they are."""
 
-    Raises:
-        ValueError: no clips, or options that exclude each other.
-    """
-    batching = Batching(
-        config.batch // fabric.world_size,
-        round(config.clip_s * SAMPLE_RATE_HZ),
-        config.seed,
-        fabric.global_rank,
-        fabric.world_size,
-    )
-    loader, why = open_loader(
-        directory,
-        config.split,
-        batching,
-        fabric.device,
-        loader=config.loader,
-        resident=config.resident,
-        workers=config.workers,
-        watch=_show_decoding if fabric.is_global_zero else no_watch,
-    )
-    if fabric.is_global_zero:
-        sys.stderr.write(f"train: {why}\n")
-    return on_device(loader.batches(first_step), fabric.device)
+    def __init__(self, config: TrainConfig, directory: ShardDirectory, fabric: Fabric) -> None:
+        """Opens the loader; rank 0 says on stderr which one, and why.
+
+        Raises:
+            ValueError: no clips, or options that exclude each other.
+        """
+        keep = trained_on(config)
+        self._batching = Batching(
+            config.batch // fabric.world_size,
+            round(config.clip_s * SAMPLE_RATE_HZ),
+            config.seed,
+            fabric.global_rank,
+            fabric.world_size,
+        )
+        self._loader, why = open_loader(
+            directory,
+            config.split,
+            self._batching,
+            fabric.device,
+            loader=config.loader,
+            resident=config.resident,
+            workers=config.workers,
+            keep=keep,
+            watch=_show_decoding if fabric.is_global_zero else no_watch,
+        )
+        self._device = fabric.device
+        self._keys = [key for key in directory.clips(config.split)["key"] if not keep or keep(key)]
+        if fabric.is_global_zero:
+            sys.stderr.write(f"train: {why}\n")
+
+    def batches(self, first_step: int) -> Iterator[Tensor]:
+        """Endless batches (B, T) int16 on the device, from a step on."""
+        return on_device(self._loader.batches(first_step), self._device)
+
+    def keys(self, step: int) -> list[str] | None:
+        """The keys of the B clips of a step; None where clips come as they are read."""
+        if not isinstance(self._loader, ClipLoader | Resident):
+            return None
+        _, clips = next(places(len(self._keys), self._batching, step))
+        return [self._keys[clip] for clip in clips]
 
 
 def _show_decoding(clips: Iterable[None], n: int) -> Iterator[None]:

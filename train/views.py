@@ -1,12 +1,13 @@
 """The view maker that a configuration asks for, and what the model sees of a batch.
 
-Letters: B clips, T samples, F mel bins, L frames, K labels.
+Letters: B clips, T samples, F mel bins, L frames.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from model.objectives import Targets
 from pipeline.augmentations import DEFAULT, PitchShift
 from pipeline.frontend import FrontEnd
 from pipeline.loader import to_float
@@ -27,9 +28,15 @@ def build_views(config: TrainConfig) -> Views:
 
 
 def see(
-    pcm: Tensor, seed: Sequence[int], views: Views, front_end: FrontEnd, how: Normalisation
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (B, 3, F, L) of two views of each clip, and the labels (B, K) of both.
+    pcm: Tensor,
+    seed: Sequence[int],
+    views: Views,
+    front_end: FrontEnd,
+    how: Normalisation,
+    rank: int = 0,
+    world: int = 1,
+) -> tuple[Tensor, Tensor, Targets]:
+    """Features (B, 3, F, L) of two views of each clip, and what is known of them.
 
     Args:
         pcm: (B, T) int16 on the device.
@@ -37,8 +44,11 @@ def see(
         views: the view maker.
         front_end: on the device.
         how: waveform normalisation.
+        rank: of this process, whose clips are a share of a batch of `world` times as many.
+        world: processes; their number does not change the views of a clip.
     """
     waves = normalise(to_float(pcm), how)
-    plan = views.sample(len(waves), seed, waves.device)
+    plan = views.sample(world * len(waves), seed, waves.device)
+    plan = plan.rows(rank * len(waves), (rank + 1) * len(waves))
     x1, x2 = front_end(views.apply(waves, plan).flatten(0, 1)).chunk(2)
-    return x1, x2, plan.labels
+    return x1, x2, Targets(plan.labels, views.differences(plan))

@@ -1,0 +1,87 @@
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import checkpoints, read_checkpoint
+from shards.read import ShardDirectory
+from train.config import TrainConfig
+from train.loop import train
+
+MakeDirectory = Callable[..., ShardDirectory]
+
+
+def small(directory: ShardDirectory, **options: object) -> TrainConfig:
+    settings = {"width": 4, "dim": 20, "clip_s": 0.2, "batch": 4, "steps": 4, "log_every": 1}
+    fixed = {"accelerator": "cpu", "devices": "1", "lr": 1e-5, "schedule": "constant"}
+    return TrainConfig(str(directory.path), **(settings | fixed | options))
+
+
+def losses(out: Path) -> list[float]:
+    with (out / "log.csv").open() as file:
+        return [float(row["total"]) for row in csv.DictReader(file)]
+
+
+def assert_compiled_equals_plain(
+    directory: ShardDirectory, path: Path, tolerance: float = 1e-4, **options: object
+) -> None:
+    """Same losses, weights and running statistics, under the same names."""
+    train(small(directory, **options), path / "plain")
+    train(small(directory, **options, compile=True), path / "compiled")
+    assert losses(path / "compiled") == pytest.approx(losses(path / "plain"), abs=tolerance)
+    plain, compiled = (
+        read_checkpoint(checkpoints(path / name)[-1])[0] for name in ("plain", "compiled")
+    )
+    assert plain.keys() == compiled.keys()
+    for name, tensor in plain.items():
+        if name.startswith("model."):
+            torch.testing.assert_close(compiled[name], tensor, rtol=1e-3, atol=tolerance, msg=name)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_gives_the_same_losses_and_names(
+    make_directory: MakeDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced and differentiated as one graph; what becomes of it in C++ is the next test."""
+    compile_any, asked = torch.compile, []
+
+    def trace(model: torch.nn.Module, **options: object) -> object:
+        asked.append(options)
+        return compile_any(model, backend="aot_eager", fullgraph=True, dynamic=False)
+
+    monkeypatch.setattr("train.compilation.torch.compile", trace)
+    assert_compiled_equals_plain(make_directory(), tmp_path)
+    assert asked[0] == {"mode": "default", "dynamic": False}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_a_step_compiled_to_cpp_gives_the_same_losses_and_names(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    options = {"contrastive": "none", "variant": "none"}  # the smallest: minutes all the same
+    assert_compiled_equals_plain(make_directory(), tmp_path, **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("variant", ["none", "series", "parallel"])
+def test_cuda_graphs_give_the_same_losses_and_names(
+    make_directory: MakeDirectory, tmp_path: Path, variant: str
+) -> None:
+    options = {"accelerator": "cuda", "variant": variant, "steps": 12}
+    # convolutions round to TF32, in kernels that may differ
+    assert_compiled_equals_plain(make_directory(), tmp_path, tolerance=5e-3, **options)
+    with (tmp_path / "compiled" / "throughput.csv").open() as file:
+        assert all(float(row["gpu_memory_bytes"]) > 0 for row in csv.DictReader(file))
+
+
+def test_without_a_compiler_it_is_a_sentence(
+    make_directory: MakeDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="there is no no-such-compiler; install a C"):
+        train(small(make_directory(), compile=True), tmp_path / "run")

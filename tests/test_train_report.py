@@ -1,0 +1,184 @@
+"""The page of a run, and what it and the start of a run say of the model."""
+
+import csv
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from shards.read import ShardDirectory
+from train.config import RECIPES, TrainConfig
+from train.log import RATES, progress_note
+from train.loop import build_model, train
+from train.report import count_parameters
+from train.views import build_views
+
+MakeDirectory = Callable[..., ShardDirectory]
+PARAMETERS = {  # of the encoder, as published
+    "none": 11_689_512,
+    "split": 11_689_512,
+    "bn": 11_524_904,
+    "series": 14_308_648,
+    "parallel": 13_949_736,
+}
+
+
+def small(directory: ShardDirectory, **options: object) -> TrainConfig:
+    settings = {"width": 4, "dim": 20, "clip_s": 0.2, "batch": 4, "steps": 6, "log_every": 1}
+    fixed = {"accelerator": "cpu", "devices": "1", "lr": 1e-3, "workers": 0}
+    return TrainConfig(str(directory.path), **(settings | fixed | options))
+
+
+class Page(HTMLParser):
+    """Tags, references and text of a page; asserts that it is well formed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.text = ""
+        self.feed(path.read_text())
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.references += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + "\n"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainConfig]:
+    """A run that stops early: after its first validation nothing is progress."""
+    from conftest import write_directory
+
+    path = tmp_path_factory.mktemp("report")
+    directory = write_directory(path / "data", n_clips=20)
+    config = small(directory, holdout=0.4, validate_every=2, patience=2, min_delta=1e9, steps=40)
+    train(config, path / "run")
+    return path / "run", config
+
+
+def test_the_page_of_a_run_that_stopped_early_needs_no_other_file(
+    stopped: tuple[Path, TrainConfig],
+) -> None:
+    run, _ = stopped
+    page = Page(run / "report.html")
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert all(reference.startswith("#") for reference in page.references)
+    assert not re.search(r"url\((?!#)|@import", (run / "report.html").read_text())
+
+
+def test_the_page_shows_every_measure_with_its_last_value(
+    stopped: tuple[Path, TrainConfig],
+) -> None:
+    run, config = stopped
+    page = Page(run / "report.html")
+    captions = [line.strip() for line in page.text.splitlines() if line.strip()]
+    for table in ("log.csv", "validation.csv", "throughput.csv"):
+        last = rows(run / table)[-1]
+        for name, value in last.items():
+            if name != "step" and value:
+                said = captions[captions.index(name) + 1]
+                assert f"{float(value):.4g}" in said, name
+    assert page.tags.count("svg") == 3 + 1 + 2 + 7 + 3
+    assert "6 of 40 steps" in page.text
+    best = rows(run / "validation.csv")[0]
+    assert f"best.safetensors, step 2, validation loss {float(best['total']):.4f}" in page.text
+    assert config.recipe in page.text and "clips/s (median)" in page.text
+
+
+def test_a_run_without_validation_has_a_page_too(
+    make_directory: MakeDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(make_directory(), steps=1, log_every=10)
+    train(config, tmp_path / "run")
+    page = Page(tmp_path / "run" / "report.html")
+    assert page.tags.count("svg") == 3 + 1 + 2 and "best.safetensors" not in page.text
+    model = build_model(config, build_views(config))
+    encoder, whole = count_parameters(model)
+    assert encoder == sum(p.numel() for p in model.encoder.parameters()) < whole
+    said = f"{encoder:,} parameters in the encoder, {whole:,} with the heads"
+    assert f"train: {said}" in capsys.readouterr().err
+    assert f"{encoder:,} in the encoder, {whole:,} with the heads" in page.text
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "demo"])
+def test_parameters_are_counted_as_published(recipe: str) -> None:
+    config = TrainConfig("x", **{"recipe": recipe, **RECIPES[recipe]})
+    views = build_views(config)
+    with torch.device("meta"):
+        encoder, whole = count_parameters(build_model(config, views))
+    assert encoder == PARAMETERS[config.variant]
+    heads = {  # their layers by hand, of the width of one task's embedding
+        "simclr": lambda d: d * d + d + d * 256 + 256,
+        "simsiam": lambda d: (
+            (d * 2048 + 3 * 2048)
+            + 2 * (2048 * 2048 + 3 * 2048)
+            + (2048 * 512 + 3 * 512)
+            + (512 * 2048 + 2048)
+        ),
+        "mlap": lambda d: (
+            (d * 256 + 3 * 256) + (256 * 64 + 3 * 64) + (64 * 16 + 3 * 16) + (16 * 7 + 7)
+        ),
+        "none": lambda d: 0,
+    }
+    if {config.contrastive, config.predictive} <= heads.keys():
+        dim = 1000 if config.variant == "none" else 500
+        assert whole == encoder + heads[config.contrastive](dim) + heads[config.predictive](dim)
+
+
+def test_rates_are_kept_apart_from_what_repeats(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    train(small(make_directory(), steps=3), tmp_path / "run")
+    found = rows(tmp_path / "run" / "throughput.csv")
+    assert list(found[0]) == ["step", *RATES] and len(found) == 3
+    for row in found:
+        assert float(row["clips_per_s"]) > 0 and 0 <= float(row["data_wait"]) <= 1
+        assert row["gpu_memory_bytes"] == ""  # there is no GPU
+    assert not set(RATES) & rows(tmp_path / "run" / "log.csv")[0].keys()
+
+
+def test_the_progress_line_says_memory_where_there_is_a_gpu() -> None:
+    rates = {"clips_per_s": 4200.4, "data_wait": 0.031}
+    assert progress_note({"total": 1.25}, rates) == "total 1.250  4200 clips/s  data wait 3%"
+    assert progress_note({}, rates | {"gpu_memory_bytes": 12.34e9}).endswith("GPU 12.3 GB")
+
+
+def assert_same_losses(a: Path, b: Path, tolerance: float) -> None:
+    first, second = rows(a / "log.csv"), rows(b / "log.csv")
+    assert len(first) == len(second) == 6
+    for one, other in zip(first, second, strict=True):
+        for name in ("total", "contrastive", "predictive"):
+            if one[name]:
+                assert float(one[name]) == pytest.approx(float(other[name]), abs=tolerance), name
+
+
+def test_without_the_exact_speedups_the_run_is_the_same_up_to_rounding(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    directory = make_directory()
+    for name, exact_speedups in {"with": True, "without": False}.items():
+        config = small(directory, exact_speedups=exact_speedups, lr=1e-5, schedule="constant")
+        train(config, tmp_path / name)
+    assert_same_losses(tmp_path / "with", tmp_path / "without", 1e-4)
+    assert rows(tmp_path / "with" / "log.csv") != rows(tmp_path / "without" / "log.csv")

@@ -1,0 +1,174 @@
+"""What a run came to, as one page that needs no other file: `report.html`."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
+from command.page import render
+from command.record import RECORD
+from model.checkpoint import BEST
+from model.multitask import MultiTask
+from shards.files import write_text
+from train.config import TrainConfig
+from train.log import LOG, LOSSES, THROUGHPUT, VALIDATION
+from train.validation import EarlyStop
+
+REPORT = "report.html"
+N_POINTS = 400  # of a curve: longer logs are drawn as means of as many stretches
+GEOMETRY = {  # as in `train.validation.validate`
+    "alignment": "mean squared distance of two views; lower is better",
+    "uniformity": "log of the mean Gaussian potential over pairs of clips; lower is better",
+    "spread": "1 where the embeddings fill the sphere, 0 where they have collapsed",
+}
+
+
+def count_parameters(model: MultiTask) -> tuple[int, int]:
+    """Trained values of the encoder, and of the whole model with its heads."""
+    encoder = sum(p.numel() for p in model.encoder.parameters())
+    return encoder, sum(p.numel() for p in model.parameters())
+
+
+def write_report(out: Path, config: TrainConfig, model: MultiTask, device: torch.device) -> Path:
+    """Writes `report.html` from the tables and `run.json` in a run's folder; returns its path."""
+    steps, rates = pd.read_csv(out / LOG), pd.read_csv(out / THROUGHPUT)
+    held = pd.read_csv(out / VALIDATION) if (out / VALIDATION).exists() else None
+    best = None if held is None else best_step(held, config)
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    done = int(steps["step"].iloc[-1]) if len(steps) else 0
+    page = render(
+        "train",
+        "report.html.j2",
+        title=out.name,
+        summary=f"{config.recipe}, {done:,} of {config.steps:,} steps on {config.shards}",
+        facts=_facts(model, rates, held, best) | {"device": _machine(device)},
+        sections={
+            heading: section
+            for heading, section in _sections(steps, rates, held, best).items()
+            if section["charts"]
+        },
+        details={
+            "Configuration": record["config"],
+            "Software": {"slvr": record["code"], "python": record["python"], **record["packages"]},
+            "Data": record["datasets"],
+        },
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+    write_text(out / REPORT, page)
+    return out / REPORT
+
+
+def best_step(held: pd.DataFrame, config: TrainConfig) -> int | None:
+    """The step of the last validation that was progress, whose model `best.safetensors` holds."""
+    early = EarlyStop()
+    better = [early.update(loss, config.min_delta) for loss in held["total"]]
+    return int(held["step"][better].iloc[-1]) if any(better) else None
+
+
+def _facts(
+    model: MultiTask, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
+) -> dict[str, str]:
+    encoder, whole = count_parameters(model)
+    facts = {"parameters": f"{encoder:,} in the encoder, {whole:,} with the heads"}
+    if len(rates):
+        facts["throughput"] = (
+            f"{rates['clips_per_s'].median():,.1f} clips/s (median), "
+            f"{rates['data_wait'].mean():.1%} of the time spent waiting for clips"
+        )
+        memory_bytes = rates["gpu_memory_bytes"].max()
+        if memory_bytes > 0:
+            facts["GPU memory"] = f"{memory_bytes / 1e9:.2f} GB at most"
+    if held is not None and best is not None:
+        loss = held.set_index("step")["total"][best]
+        facts["best checkpoint"] = f"{BEST}, step {best:,}, validation loss {loss:.4f}"
+    return facts
+
+
+def _machine(device: torch.device) -> str:
+    names = [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
+    names.append(f"{os.cpu_count()} CPUs ({platform.processor() or platform.machine()})")
+    return ", ".join([*names, f"threads: {torch.get_num_threads()}", platform.system()])
+
+
+def _sections(
+    steps: pd.DataFrame, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
+) -> dict[str, dict[str, Any]]:
+    """Heading -> charts and a note, for each part of the page; a part may have no charts."""
+    marks = "" if held is None else " Points: validation; dashed line: the best checkpoint."
+    sections = {
+        "Losses": {
+            "charts": [curve(name, steps, held, best=best) for name in LOSSES if _has(steps, name)],
+            "note": f"Training, in the training's mode of the batch norms.{marks}",
+        },
+        "Learning rate and throughput": {
+            "charts": [
+                curve(name, table)
+                for table, name in (
+                    (steps, "lr"),
+                    *((rates, name) for name in rates.columns.drop("step")),
+                )
+                if _has(table, name)
+            ],
+            "note": "clips_per_s: clips a second; data_wait: share of the time spent waiting for "
+            "clips.",
+        },
+    }
+    if held is not None:
+        shown = [*LOSSES, *GEOMETRY]
+        precision = [name for name in held.columns.drop("step") if name not in shown]
+        sections["Prediction of the augmentations"] = {
+            "charts": [curve(name, held, best=best) for name in precision if _has(held, name)],
+            "note": "Validation. ap: average precision of telling whether the augmentation was "
+            "applied; r2: explained share of how its parameters differ between the views.",
+        }
+        sections["Contrastive embeddings"] = {
+            "charts": [curve(name, held, best=best) for name in GEOMETRY if _has(held, name)],
+            "note": "Validation. "
+            + " ".join(f"{name}: {means}." for name, means in GEOMETRY.items()),
+        }
+    return sections
+
+
+def _has(table: pd.DataFrame, name: str) -> bool:
+    return name in table and bool(table[name].notna().any())
+
+
+def curve(
+    name: str, table: pd.DataFrame, held: pd.DataFrame | None = None, *, best: int | None = None
+) -> Mapping[str, str | Markup]:
+    """One column of a table over the steps, as a chart with its name and last value.
+
+    Args:
+        name: of the column.
+        table: of the training, or of validations alone.
+        held: the same column of validations, drawn as points.
+        best: the step of the best checkpoint.
+    """
+    known = table[["step", name]].dropna()
+    stretches = np.array_split(known.to_numpy(), min(N_POINTS, len(known)))
+    means = np.array([stretch.mean(axis=0) for stretch in stretches])
+    with drawing(name):
+        figure = Figure(figsize=(3.6, 1.9), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(*means.T, color=ACCENT, linewidth=1.4, marker="." if len(means) < 3 else "")
+        last = f"{known[name].iloc[-1]:.4g}"
+        if held is not None and name in held:
+            axes.plot(held["step"], held[name], ".", color=INK, markersize=4)
+            last += f", validation {held[name].iloc[-1]:.4g}"
+        if best is not None:
+            axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
+        axes.grid(color=LINE, linewidth=0.8)
+        axes.locator_params(nbins=5)
+        axes.tick_params(labelcolor=MUTED)
+        axes.set_xlabel("step", color=MUTED)
+        return {"name": name, "last": last, "svg": svg(figure, axes, "curve")}
