@@ -8,7 +8,6 @@ from ingest.archive import SUFFIXES
 from ingest.evaluation_set import EvaluationSet
 from ingest.recipes import EVALUATION_SETS
 from shards.clip import OK
-from shards.read import ShardDirectory
 
 RIGHT = frozenset({"clips", "classes", "hours", "GB", "MB"})
 """Columns of numbers."""
@@ -76,6 +75,8 @@ def ingest_all(root: Path, out: Path, ingest: Callable[[EvaluationSet, Path], in
 
 
 def _result(data_set: type[EvaluationSet], path: Path) -> tuple[str, ...]:
+    from shards.read import ShardDirectory  # noqa: PLC0415 - loads torch
+
     directory = ShardDirectory.open(path)
     rows = directory.rows()
     ok = rows[rows["status"] == OK]

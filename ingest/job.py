@@ -17,6 +17,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
+
 from command.progress import track
 from command.record import RECORD, package_versions
 from ingest.ledger import LEDGER, LOCK, About, Ledger
@@ -26,15 +28,19 @@ from ingest.remote import RemoteMaker
 from ingest.reopen import reopen
 from ingest.spool import Spool
 from shards.clip import OK, SAMPLE_RATE_HZ, Clip
-from shards.croissant import CROISSANT
+from shards.croissant import CROISSANT, croissant
 from shards.files import file_sha256
 from shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
-from shards.write import ShardWriter, finish
+from shards.write import ShardWriter, finish, index_of
 
 NOMINAL_CLIP_S = 10.0
 """Length of a clip for which the plan knows none."""
 BYTES_PER_S = {"flac": 20_000, "wav": 32_000}
 """Of shards; FLAC's is what AudioSet's mixture of sounds takes."""
+TASK_S = 20.0
+"""Audio that a worker gets at a time: clip by clip, sending them costs a tenth of the work."""
+KEPT_BYTES = 31 << 20
+"""Twice this much freed memory stays with a worker; glibc takes no more than 2 x 32 MB."""
 SPOOL = "spool"
 BLOCKED_RETRIES = 2
 """A clip that is refused this often again, while others are not, stays `blocked`."""
@@ -63,7 +69,7 @@ def deal(clips: Iterable[Clip], shard_mb: float) -> dict[str, list[Clip]]:
     shards: dict[str, list[Clip]] = {}
     filled: dict[str, tuple[int, int]] = {}
     for clip in sorted(clips, key=lambda clip: hashlib.sha256(clip.key.encode()).digest()):
-        expected = clip.n_samples or round(_segment_s(clip) * SAMPLE_RATE_HZ)
+        expected = round(_expected_s(clip) * SAMPLE_RATE_HZ)
         number, n_bytes = filled.get(clip.split, (0, 0))
         if n_bytes and n_bytes + 2 * expected > shard_mb * 1e6:
             number, n_bytes = number + 1, 0
@@ -72,7 +78,9 @@ def deal(clips: Iterable[Clip], shard_mb: float) -> dict[str, list[Clip]]:
     return {name: sorted(shards[name], key=lambda clip: clip.key) for name in sorted(shards)}
 
 
-def _segment_s(clip: Clip) -> float:
+def _expected_s(clip: Clip) -> float:
+    if clip.n_samples:
+        return clip.n_samples / clip.sample_rate_hz
     if clip.source.end_s is None:
         return NOMINAL_CLIP_S
     return clip.source.end_s - (clip.source.start_s or 0.0)
@@ -87,7 +95,7 @@ def plan_sha256(recipe: Recipe, plan: Plan, codec: str, shard_mb: float) -> str:
 
 def disk_note(plan: Plan, out: Path, codec: str) -> str | None:
     """A sentence for the user when the disk looks too small for what is still missing."""
-    seconds = sum((clip.n_samples / SAMPLE_RATE_HZ) or _segment_s(clip) for clip in plan.clips)
+    seconds = sum(_expected_s(clip) for clip in plan.clips)
     here = out.resolve()
     while not here.exists():
         here = here.parent
@@ -194,14 +202,19 @@ def _public(recipe: Recipe) -> dict[str, object]:
 
 
 def _is_intact(tar: Path, sha256: str) -> bool:
-    return tar.with_suffix(".idx").is_file() and tar.is_file() and file_sha256(tar) == sha256
+    """Whether a shard is as it was written, and its index belongs to it."""
+    index = tar.with_suffix(".idx")
+    if not (index.is_file() and tar.is_file() and file_sha256(tar) == sha256):
+        return False
+    return index.read_bytes() == index_of(tar).encode()
 
 
 def _is_described(out: Path) -> bool:
-    """Whether manifest and table are there and belong together."""
+    """Whether manifest, table and Croissant record are there and belong together."""
     try:
         manifest = Manifest.from_json((out / MANIFEST).read_text(encoding="utf-8"))
-        return manifest.clips_sha256 == file_sha256(out / CLIPS)
+        described = (out / CROISSANT).read_bytes() == croissant(manifest).encode()
+        return described and manifest.clips_sha256 == file_sha256(out / CLIPS)
     except (ValueError, FileNotFoundError):
         return False
 
@@ -218,13 +231,15 @@ def _write_shards(
     spool = Spool(out / SPOOL)
     make: Callable[[Clip], Clip] = functools.partial(recipe.make, codec=codec)
     pace = None
+    task_s = TASK_S
     if recipe.REMOTE:
+        task_s = 0.0  # each clip is kept on disk as it comes
         remote = cast(RemoteRecipe, recipe)
         pace = Pace(remote.politeness)
         make = RemoteMaker(remote, codec, spool, ledger, pace)
     with _pool(recipe, workers) as pool:
         clips = (clip for clips in pending.values() for clip in clips)
-        made = _in_order(pool, make, clips, window=4 * workers + 16)
+        made = _in_order(pool, make, _tasks(clips, task_s), window=4 * workers + 16)
         try:
             for name, planned in pending.items():
                 split = planned[0].split
@@ -250,11 +265,14 @@ def _pool(recipe: Recipe, workers: int) -> Executor:
     if recipe.REMOTE:
         return ThreadPoolExecutor(workers)
     # spawn: a forked child would inherit the locks of the parent's threads
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_obey_parent)
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker)
 
 
-def _obey_parent() -> None:
+def _begin_worker() -> None:
     """In a worker: Ctrl-C is the parent's affair, and nobody outlives a killed parent."""
+    # glibc gives back what is free beyond twice the largest block freed so far (mallopt(3)): the
+    # arrays of every clip would be faulted in anew, a fifth of the work. So a large one is freed
+    np.empty(KEPT_BYTES, np.uint8)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
@@ -266,24 +284,43 @@ def _obey_parent() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _in_order(
-    pool: Executor, make: Callable[[Clip], Clip], clips: Iterable[Clip], window: int
-) -> Iterator[Clip]:
-    """Results in the order of the clips, at most `window` ahead of the consumer."""
-    ahead: deque[tuple[Clip, Future[Clip]]] = deque()
-
-    def first() -> Clip:
-        clip, future = ahead.popleft()
-        made = future.result()
-        for _ in range(BLOCKED_RETRIES):
-            if made.status != "blocked":
-                break
-            made = pool.submit(make, clip).result()  # behind the clips that wait for a worker
-        return made
-
+def _tasks(clips: Iterable[Clip], task_s: float) -> Iterator[list[Clip]]:
+    """The clips in order, in lists of about task_s seconds and at least one clip."""
+    task: list[Clip] = []
+    filled_s = 0.0
     for clip in clips:
-        ahead.append((clip, pool.submit(make, clip)))
+        task.append(clip)
+        filled_s += _expected_s(clip)
+        if filled_s >= task_s:
+            yield task
+            task, filled_s = [], 0.0
+    if task:
+        yield task
+
+
+def _make_all(make: Callable[[Clip], Clip], task: list[Clip]) -> list[Clip]:
+    return [make(clip) for clip in task]
+
+
+def _in_order(
+    pool: Executor, make: Callable[[Clip], Clip], tasks: Iterable[list[Clip]], window: int
+) -> Iterator[Clip]:
+    """Clips made in the order of the tasks, at most `window` tasks ahead of the consumer."""
+    ahead: deque[tuple[list[Clip], Future[list[Clip]]]] = deque()
+
+    def first() -> Iterator[Clip]:
+        task, future = ahead.popleft()
+        for clip, first_try in zip(task, future.result(), strict=True):
+            made = first_try
+            for _ in range(BLOCKED_RETRIES):
+                if made.status != "blocked":
+                    break
+                made = pool.submit(make, clip).result()  # behind the clips that wait for a worker
+            yield made
+
+    for task in tasks:
+        ahead.append((task, pool.submit(_make_all, make, task)))
         if len(ahead) >= window:
-            yield first()
+            yield from first()
     while ahead:
-        yield first()
+        yield from first()

@@ -65,7 +65,7 @@ def verify(options: Verify) -> int:
         print(damage)
     n_clips = sum(shard.n for shard in shards)
     if damages:
-        print(f"{directory.path}: {len(damages)} damages; ingest the data set again to mend it")
+        print(f"{directory.path}: damaged, as above; ingest the data set again to mend it")
         return FAILED
     print(f"{directory.path}: intact, {n_clips} clips in {len(shards)} shards")
     return DONE

@@ -120,9 +120,12 @@ class ShardDirectory:
         assert len(ordered) == self.manifest.counts[split].get(OK, 0)
         return ordered
 
-    def dataset(self, split: str) -> "ClipDataset":
-        """The clips of a split, by position."""
-        return ClipDataset(self.path, self.clips(split))
+    def dataset(self, split: str, keep: Callable[[str], bool] | None = None) -> "ClipDataset":
+        """The clips of a split, by position; with `keep` those to whose keys it says yes."""
+        clips = self.clips(split)
+        if keep is not None:
+            clips = clips[[keep(key) for key in clips["key"]]]
+        return ClipDataset(self.path, clips)
 
     def stream(
         self, split: str, seed: int = 0, epoch: int = 0, shuffle_buffer: int = 1000

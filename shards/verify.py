@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from shards.audio import decode, pcm_sha256
 from shards.clip import OK, STATUSES
+from shards.croissant import CROISSANT, croissant
 from shards.files import file_sha256
 from shards.manifest import CLIPS, ShardInfo
 from shards.read import ShardDirectory
@@ -47,6 +48,7 @@ def verify(
     else:
         rows = directory.rows()
         damages += _check_counts(directory, rows)
+    damages += _check_croissant(directory)
     named = {shard.name for shard in directory.manifest.shards}
     for tar in sorted(directory.path.glob("*.tar")):
         if tar.name not in named:
@@ -79,6 +81,14 @@ def _check_counts(directory: ShardDirectory, rows: pd.DataFrame) -> Iterator[Dam
         yield Damage(CLIPS, f"unknown status {status!r}")
     for key in rows["key"][rows["key"].duplicated()]:
         yield Damage(CLIPS, f"key {key} occurs twice")
+
+
+def _check_croissant(directory: ShardDirectory) -> Iterator[Damage]:
+    path = directory.path / CROISSANT
+    if not path.is_file():
+        yield Damage(CROISSANT, "missing")
+    elif path.read_bytes() != croissant(directory.manifest).encode():
+        yield Damage(CROISSANT, "stale or changed: it is not what the manifest gives")
 
 
 def _check_shard(

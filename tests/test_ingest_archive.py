@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import command
 from evaluation_sets import TOYS, packed, sound, tar_of, zip_of
 from ingest import archive
 from ingest.archive import find_volumes, open_volume
@@ -306,6 +307,29 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path) -> None:
             assert len(reader.read(name)) == 1 << 20
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
         tracemalloc.stop()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "bound_mb"), [("zip", 32), ("tar.gz", 64)])
+def test_no_process_grows_with_the_archive(tmp_path: Path, kind: str, bound_mb: int) -> None:
+    """The whole command on 100 MB and on 400 MB of sounds; a tar.gz's seek points may take 64."""
+    # a process's peak begins with that of the one that started it: a small one does so here
+    largest_process = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, "
+        "capture_output=True); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    waves = [sound("WAV", 44_100, 1, 5.0, seed) for seed in range(8)]
+    peaks_kb = []
+    for n in (228, 912):
+        path = tmp_path / f"{n}.{kind}"
+        members = {f"whale {i % 5}/{i}.wav": waves[i % 8] for i in range(n)}
+        path.write_bytes(zip_of(members) if kind == "zip" else tar_of(members))
+        line = command("ingest", "watkins", "--source", str(path), "--out", str(tmp_path / f"{n}"))
+        line += ["--workers", "2"]
+        small = [sys.executable, "-c", largest_process, *line]
+        done = subprocess.run(small, cwd=tmp_path, check=True, capture_output=True, text=True)
+        peaks_kb.append(int(done.stdout))
+    assert peaks_kb[1] < peaks_kb[0] + 1000 * bound_mb, peaks_kb
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])

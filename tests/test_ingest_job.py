@@ -63,7 +63,7 @@ def test_a_clip_larger_than_a_shard_gets_its_own() -> None:
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
-    sounds = write_sounds(tmp_path / "sounds", 30)
+    sounds = write_sounds(tmp_path / "sounds", 30, 2.5)  # four tasks
     made = []
     for workers in ("1", "3"):
         out = tmp_path / workers / "data"
@@ -76,7 +76,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
             "--workers",
             workers,
             "--shard-mb",
-            "0.1",
+            "0.3",
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
@@ -132,23 +132,30 @@ def test_killed_in_the_middle_the_same_command_completes_to_the_same_bytes(
     assert not list(broken.glob(".*"))
 
 
+def flip(path: Path) -> None:
+    """Changes one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def test_the_same_command_mends_damage_and_leaves_the_rest(tmp_path: Path) -> None:
     sounds = write_sounds(tmp_path / "sounds", 20)
     out = tmp_path / "data"
     line = ("folder", str(sounds), "--out", str(out), "--shard-mb", "0.1")
     assert run("ingest", *line, cwd=tmp_path).returncode == 0
     good = bytes_of(out)
-    tar = out / "train-000001.tar"
-    content = bytearray(tar.read_bytes())
-    content[2000] ^= 1
-    tar.write_bytes(content)
+    flip(out / "train-000001.tar")
+    flip(out / "train-000002.idx")
     (out / "train-000000.idx").unlink()
     assert run("ingest", "verify", str(out), cwd=tmp_path).returncode == 1
     assert run("ingest", *line, cwd=tmp_path).returncode == 0
     assert bytes_of(out) == good
     before = {path: path.stat().st_mtime_ns for path in out.glob("train*")}
+    flip(out / "croissant.json")
     again = run("ingest", *line, cwd=tmp_path)
     assert again.returncode == 0 and "20 of 20 clips" in again.stdout
+    assert bytes_of(out) == good
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("train*")}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from shards.croissant import CROISSANT
 from shards.files import file_sha256
 from shards.manifest import CLIPS
 from shards.read import ShardDirectory
@@ -100,6 +101,19 @@ def test_missing_or_broken_table_and_index(make_directory: MakeDirectory) -> Non
     assert "clips.parquet: unreadable" in damages(directory)
     (directory.path / CLIPS).unlink()
     assert "clips.parquet: missing" in damages(directory)
+
+
+@pytest.mark.parametrize("place", ["name", "sha256", "contentSize"])
+def test_changed_or_missing_croissant(make_directory: MakeDirectory, place: str) -> None:
+    directory = make_directory()
+    path = directory.path / CROISSANT
+    content = bytearray(path.read_bytes())
+    content[content.index(f'"{place}": "'.encode()) + len(place) + 6] ^= 1
+    path.write_bytes(content)
+    stale = f"{CROISSANT}: stale or changed: it is not what the manifest gives"
+    assert damages(directory) == stale
+    path.unlink()
+    assert damages(directory) == f"{CROISSANT}: missing"
 
 
 def test_counts_that_do_not_add_up(make_directory: MakeDirectory, tmp_path: Path) -> None:

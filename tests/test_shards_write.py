@@ -39,6 +39,18 @@ def test_members_are_sorted_and_anonymous(make_directory: MakeDirectory) -> None
     assert {(m.mtime, m.uid, m.gid, m.mode) for m in members} == {(0, 0, 0, 0o444)}
 
 
+def test_the_bytes_are_those_that_tarfile_writes(make_directory: MakeDirectory) -> None:
+    path = make_directory().path / "train-000000.tar"
+    again = io.BytesIO()
+    with (
+        tarfile.open(path) as tar,
+        tarfile.open(fileobj=again, mode="w", format=tarfile.USTAR_FORMAT) as copy,
+    ):
+        for member in tar:
+            copy.addfile(member, tar.extractfile(member))
+    assert path.read_bytes() == again.getvalue()
+
+
 @pytest.mark.parametrize("codec", ["flac", "wav"])
 def test_tarfile_and_soundfile_alone_read_every_clip(
     make_directory: MakeDirectory, codec: str
