@@ -1,27 +1,15 @@
-"""Charts as inline SVG, in the colours of the page that shows them."""
+"""The charts of a report: accuracies as bars, matrices of numbers as heat maps."""
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-# Drawn in these colours, which the page replaces by its own for light and dark.
-_COLOURS = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--line)",
-    "#040404": "var(--trained)",
-    "#050505": "var(--baseline)",
-}
-_INK, _MUTED, _LINE, _TRAINED, _BASELINE = _COLOURS
+from command.charts import ACCENT, INK, LINE, MUTED, PALE, drawing, svg
 
 
 def bars(scores: pd.DataFrame) -> Markup:
@@ -30,21 +18,21 @@ def bars(scores: pd.DataFrame) -> Markup:
     Args:
         scores: rows of one set.
     """
-    with _settings(f"bars {scores['set'].iloc[0]}"):
+    with drawing(f"bars {scores['set'].iloc[0]}"):
         figure = Figure(figsize=(4.6, 0.55 + 0.44 * len(scores)), layout="constrained")
         axes = figure.subplots()
         percent, ci = 100 * scores["accuracy"].to_numpy(), 100 * scores["ci95"].to_numpy()
         bar = range(len(scores))
-        colours = [_BASELINE if baseline else _TRAINED for baseline in scores["baseline"]]
+        colours = [PALE if baseline else ACCENT for baseline in scores["baseline"]]
         axes.barh(bar, percent, height=0.62, color=colours)
-        axes.errorbar(percent, bar, xerr=ci, fmt="none", ecolor=_INK, elinewidth=1.2, capsize=2.5)
+        axes.errorbar(percent, bar, xerr=ci, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
         chance = 100 / scores["n_way"].iloc[0]
-        axes.axvline(chance, color=_MUTED, linewidth=1, linestyle=(0, (3, 2)))
+        axes.axvline(chance, color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
         axes.annotate(
             "chance",
             (chance, 1),
             xycoords=("data", "axes fraction"),
-            color=_MUTED,
+            color=MUTED,
             xytext=(3, 1),
             textcoords="offset points",
             fontsize=8,
@@ -56,16 +44,16 @@ def bars(scores: pd.DataFrame) -> Markup:
                 xytext=(5, 0),
                 va="center",
                 textcoords="offset points",
-                color=_INK,
+                color=INK,
             )
-        axes.set_yticks(bar, scores["model"], color=_INK)
+        axes.set_yticks(bar, scores["model"], color=INK)
         axes.set_xticks(range(0, 101, 20))
         axes.set_xlim(0, 108)
         axes.invert_yaxis()
-        axes.tick_params(axis="x", labelcolor=_MUTED)
-        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+        axes.tick_params(axis="x", labelcolor=MUTED)
+        axes.grid(axis="x", color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
-        return _svg(figure, axes, "bars")
+        return svg(figure, axes, "bars")
 
 
 def heatmap(
@@ -82,56 +70,38 @@ def heatmap(
         columns: their names.
         level: name and value of a number to compare with, drawn into the colour scale.
     """
-    with _settings(f"heatmap {rows} {columns}"):
+    with drawing(f"heatmap {rows} {columns}"):
         names_inches = 0.08 * max(map(len, rows))
         size = (names_inches + 0.75 * len(columns) + 1.6, 1.3 + 0.34 * len(rows))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         shown = [*values.ravel(), *([level[1]] if level else [])]
-        lowest, highest = min(shown), max(shown)
-        picture = axes.imshow(values, "viridis", aspect="auto", vmin=lowest, vmax=highest)
+        lowest, highest = float(np.nanmin(shown)), float(np.nanmax(shown))
+        colours, norm = "viridis", Normalize(lowest, highest)
+        if level:  # white there, blue below and red above, as deep as the distance is great
+            reach = max(highest - level[1], level[1] - lowest)
+            colours, norm = "RdBu_r", Normalize(level[1] - reach, level[1] + reach)
+        picture = axes.imshow(values, colours, norm, aspect="auto")
         for (i, j), value in np.ndenumerate(values):
-            dark = value < (lowest + highest) / 2
-            colour = "white" if dark else "black"
+            red, green, blue, _ = picture.to_rgba(np.asarray(value))
+            colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
             axes.text(j, i, f"{value:.3g}", ha="center", va="center", color=colour, fontsize=8)
-        axes.set_yticks(range(len(rows)), rows, color=_INK)
-        axes.set_xticks(range(len(columns)), columns, color=_INK, rotation=30, ha="right")
+        axes.set_yticks(range(len(rows)), rows, color=INK)
+        axes.set_xticks(range(len(columns)), columns, color=INK, rotation=30, ha="right")
         scale = figure.colorbar(picture, ax=axes, aspect=12, fraction=0.05)
-        scale.ax.tick_params(labelcolor=_MUTED, length=0)
+        scale.ax.tick_params(labelcolor=MUTED, length=0)
         scale.outline.set_visible(False)
         if level:
             name, mark = level
-            scale.ax.axhline(mark, color="#ff6a3d", linewidth=2)
+            scale.ax.set_ylim(lowest, highest)
+            scale.ax.axhline(mark, color=INK, linewidth=2)
             scale.ax.annotate(
-                f"{name} {mark:g}",
+                f"{name} = {mark:g}",
                 (1, mark),
                 xycoords=("axes fraction", "data"),
-                xytext=(24, 0),
+                xytext=(36, 0),
                 textcoords="offset points",
                 va="center",
-                color=_INK,
+                color=INK,
             )
-        return _svg(figure, axes, "heatmap")
-
-
-@contextmanager
-def _settings(salt: str) -> Iterator[None]:
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",  # text stays text, in the page's own font
-        "svg.hashsalt": salt,  # ids differ between the charts of a page
-        "font.size": 9,
-    }
-    with mpl.rc_context(settings):
-        yield
-
-
-def _svg(figure: Figure, axes: Axes, kind: str) -> Markup:
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = f'<svg class="{kind}"' + svg[svg.index("<svg") + len("<svg") :]
-    for drawn, shown in _COLOURS.items():
-        svg = svg.replace(drawn, shown)
-    return Markup(svg)
+        return svg(figure, axes, "heatmap")

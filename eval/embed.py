@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from command.progress import track
 from shards.clip import SAMPLE_RATE_HZ
 from shards.files import write_text
 from shards.read import ClipDataset, ShardDirectory
 
 _Int = TypeVar("_Int", bound=np.integer[Any])
+_Values = np.memmap[Any, np.dtype[np.float32]]
 
 _VALUES = "features.npy"
 _PIECES = "pieces.parquet"
@@ -35,8 +37,8 @@ _VERSION = 2
 """Part of the key: raise it when the same model and shards come to give other features."""
 _SAVE_EVERY_S = 5.0
 _FULL_PIECE_SAMPLES = 5 * SAMPLE_RATE_HZ
-"""A batch holds as many samples as its number of such pieces, in fewer pieces where they are
-longer: memory does not grow with the clips."""
+"""A batch holds no more samples than its number of such pieces: memory does not grow with the
+clips."""
 LEAST_SAMPLES = 1024
 """Shorter clips are repeated up to here where clips stay whole: one frame of the front end."""
 
@@ -90,11 +92,11 @@ def embed(
     cache: Path,
     batch: int,
     device: torch.device,
-    progress: Callable[[int], None] = lambda n_clips: None,
 ) -> Features:
     """Return the features of all pieces of a split, from the cache where they are there.
 
-    Interrupted work is kept: the next call for the same features goes on at the batch after it.
+    Progress is shown. Interrupted work is kept: the next call for the same features goes on at the
+    batch after it.
 
     Args:
         model: what embeds; both of an encoder's heads, where it has two.
@@ -104,7 +106,6 @@ def embed(
         cache: folder of computed features; a finished folder appears there whole or not at all.
         batch: pieces of 5 s that are embedded at once, of as many clips as it takes (B).
         device: where the model is.
-        progress: told the number of clips finished, in steps that sum to all of them.
 
     Raises:
         ValueError: no clips, unreadable cache, features that are not finite.
@@ -117,14 +118,17 @@ def embed(
         cache.mkdir(parents=True, exist_ok=True)
         with _held(partial):
             if not folder.is_dir():  # else another process made it while this one waited
-                _embed(model, directory, split, piece_s, partial, batch, device, progress)
+                _embed(model, directory, split, piece_s, partial, batch, device)
                 (partial / _DONE).unlink()
                 partial.rename(folder)
-                return _load(folder)
-            shutil.rmtree(partial, ignore_errors=True)
-    features = _load(folder)
-    progress(len(features.first_piece))
-    return features
+            else:
+                shutil.rmtree(partial, ignore_errors=True)
+    return _load(folder)
+
+
+def pieces_a_batch(batch: int, samples: int) -> int:
+    """Pieces of a length that are embedded at once, where there are `batch` of 5 s."""
+    return max(1, min(batch, batch * _FULL_PIECE_SAMPLES // samples))
 
 
 def cut(wave: NDArray[_Int], samples: int) -> NDArray[_Int]:
@@ -155,20 +159,13 @@ def _embed(
     partial: Path,
     batch: int,
     device: torch.device,
-    progress: Callable[[int], None],
 ) -> None:
     """Fill a folder with features, from where an earlier call left it."""
     clips = directory.clips(split)
     samples = None if piece_s is None else round(piece_s * SAMPLE_RATE_HZ)
     n_samples = clips["n_samples"].to_numpy()
     n_pieces = np.ones_like(n_samples) if samples is None else -(-n_samples // samples)
-    pieces = pd.DataFrame(
-        {
-            "key": clips["key"].to_numpy().repeat(n_pieces),
-            "piece": np.arange(n_pieces.sum()) - (n_pieces.cumsum() - n_pieces).repeat(n_pieces),
-            "labels": clips["labels"].to_numpy().repeat(n_pieces),
-        }
-    )
+    pieces = _pieces_of(clips, n_pieces)
     pieces.to_parquet(partial / _PIECES)
     # Whole clips go by length, so that clips of one length share a batch.
     by_length = n_samples.argsort(kind="stable")
@@ -177,48 +174,73 @@ def _embed(
 
     values, done = _resumed(partial, len(pieces))
     starts = pieces["piece"].to_numpy()[rows] == 0
-    progress(int(starts[:done].sum()))
     first_clip = int(n_pieces[order].cumsum().searchsorted(done, side="right"))
     skip = done - int(n_pieces[order][:first_clip].sum())
-    source = _CutClips(directory.dataset(split), order, samples)
+    source = _CutClips(ClipDataset(directory.path, clips), order, samples)
+    label = f"embed {directory.name} {split}, {model.name}"
     saved_s = time.monotonic()
-    try:
-        for block in _blocks(source, first_clip, skip, batch, device):
-            with torch.inference_mode():
-                out = model.embed(block.to(device).float() / 32768).float().cpu().numpy()
-            into = rows[done : done + len(out)]
-            finite = np.isfinite(out).all(axis=1)
-            if not finite.all():
-                shutil.rmtree(partial)
-                raise ValueError(
-                    f"{model.name}: the features of clip "
-                    f"{pieces['key'].iloc[into[int(finite.argmin())]]} are not finite; choose "
-                    "another checkpoint, its training may have diverged"
-                )
-            if values is None:
-                values = np.lib.format.open_memmap(
-                    partial / _VALUES, "w+", np.float32, (len(pieces), out.shape[1])
-                )
-            values[into] = out
-            progress(int(starts[done : done + len(out)].sum()))
-            done += len(out)
-            if time.monotonic() - saved_s > _SAVE_EVERY_S:
+    with track(label, len(clips), "clips", int(starts[:done].sum())) as shown:
+        try:
+            for block in _blocks(source, first_clip, skip, batch, device):
+                with torch.inference_mode():
+                    out = model.embed(block.to(device).float() / 32768).float().cpu().numpy()
+                into = rows[done : done + len(out)]
+                finite = np.isfinite(out).all(axis=1)
+                if not finite.all():
+                    shutil.rmtree(partial)
+                    raise ValueError(
+                        f"{model.name}: the features of clip "
+                        f"{pieces['key'].iloc[into[int(finite.argmin())]]} are not finite; choose "
+                        "another checkpoint, its training may have diverged"
+                    )
+                if values is None:
+                    values = _new_values(partial, (len(pieces), out.shape[1]))
+                values[into] = out
+                shown.advance(int(starts[done : done + len(out)].sum()))
+                done += len(out)
+                if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                    _save(partial, values, done)
+                    saved_s = time.monotonic()
+        finally:
+            if values is not None and partial.is_dir():
                 _save(partial, values, done)
-                saved_s = time.monotonic()
-    finally:
-        if values is not None and partial.is_dir():
-            _save(partial, values, done)
     assert done == len(pieces)
 
 
-def _save(partial: Path, values: "np.memmap[Any, np.dtype[np.float32]]", done: int) -> None:
+def _pieces_of(clips: pd.DataFrame, n_pieces: NDArray[np.int64]) -> pd.DataFrame:
+    """Return a row a piece: key of its clip, number within the clip, labels of the clip."""
+    return pd.DataFrame(
+        {
+            "key": clips["key"].to_numpy().repeat(n_pieces),
+            "piece": np.arange(n_pieces.sum()) - (n_pieces.cumsum() - n_pieces).repeat(n_pieces),
+            "labels": clips["labels"].to_numpy().repeat(n_pieces),
+        }
+    )
+
+
+def _new_values(partial: Path, shape: tuple[int, int]) -> _Values:
+    """Return the file of all features, mapped, in space of its own.
+
+    Without the space a full disk would end the process with a signal at some later row.
+    """
+    path = partial / _VALUES
+    try:
+        values = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        if hasattr(os, "posix_fallocate"):  # macOS lacks it
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:  # which does not name the file
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return values
+
+
+def _save(partial: Path, values: _Values, done: int) -> None:
     values.flush()
     write_text(partial / _DONE, str(done))
 
 
-def _resumed(
-    partial: Path, n_rows: int
-) -> tuple["np.memmap[Any, np.dtype[np.float32]] | None", int]:
+def _resumed(partial: Path, n_rows: int) -> tuple[_Values | None, int]:
     """Return the features of an interrupted call and the number of rows done, or None and 0."""
     try:
         done = int((partial / _DONE).read_text())
@@ -262,8 +284,8 @@ def _blocks(
     waiting: list[Tensor] = []
     for pieces in loader:
         for piece in pieces[skip:]:
-            limit = max(1, min(batch, batch * _FULL_PIECE_SAMPLES // len(piece)))
-            if waiting and (len(waiting) >= limit or len(piece) != len(waiting[0])):
+            full = len(waiting) >= pieces_a_batch(batch, len(piece))
+            if waiting and (full or len(piece) != len(waiting[0])):
                 yield torch.stack(waiting)
                 waiting = []
             waiting.append(piece)

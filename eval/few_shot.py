@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from rich.console import Console
 
 from eval.charts import bars
 from eval.classify import few_shot_accuracies, mean_and_ci
@@ -27,7 +28,7 @@ from eval.inputs import (
 from eval.protocol import PROTOCOLS
 from eval.published import SETS
 from eval.report import Report, write_report
-from eval.tables import comparison_table, protocol, score_table
+from eval.tables import comparison_table, protocol, score_table, score_text
 from eval.tasks import Tasks, sample_tasks
 
 
@@ -44,6 +45,9 @@ class Contender:
 def evaluate(config: EvaluateConfig) -> tuple[Path, Report]:
     """Return the folder of the results and the report, one row a model and set.
 
+    Each accuracy is also shown as soon as it is known: a table of ten sets takes hours the first
+    time.
+
     Raises:
         ValueError: a model, shard directory or output folder that cannot be used.
     """
@@ -53,11 +57,14 @@ def evaluate(config: EvaluateConfig) -> tuple[Path, Report]:
     models = open_models(config, device)
     contenders = _contenders(models, config, device)
     out = open_out(config, "evaluate", sets)
-    scores = pd.DataFrame(
-        _score(contender, data, drawn, config, device)
-        for data, drawn in zip(sets, tasks, strict=True)
-        for contender in contenders
-    )
+    rows = []
+    shown = Console(stderr=True, highlight=False, soft_wrap=True)
+    for data, drawn in zip(sets, tasks, strict=True):
+        for contender in contenders:
+            rows.append(_score(contender, data, drawn, config, device))
+            accuracy = score_text(rows[-1]["accuracy"], rows[-1]["ci95"])
+            shown.print(f"{data.name}, {contender.model.name}: {accuracy} %", markup=False)
+    scores = pd.DataFrame(rows)
     comparison = comparison_table(scores)
     report = Report(
         "Few-shot accuracy",
@@ -102,9 +109,11 @@ def benchmark_difference(data: EvaluatedSet, n_classes: int) -> str:
     n_clips = sum(counts.get("ok", 0) for counts in manifest.counts.values())
     found = []
     if n_clips != expected.n_clips:
-        found.append(f"{n_clips:,} clips for {expected.n_clips:,}")
+        found.append(f"{n_clips:,} clips instead of {expected.n_clips:,}")
     if n_classes != expected.n_test_classes:
-        found.append(f"{n_classes} classes in split {data.split} for {expected.n_test_classes}")
+        found.append(
+            f"{n_classes} classes in split {data.split} instead of {expected.n_test_classes}"
+        )
     return ", ".join(found)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from command.progress import track
 from command.record import RECORD, write_record
 from eval.config import Models
 from eval.embed import Embedder, Features, embed
@@ -104,7 +103,10 @@ def open_models(config: Models, device: torch.device) -> list[EvaluatedModel]:
     for path, variant in trained:
         stem = Path(path).resolve().stem
         name = stem if stems[stem] == 1 else path
-        loaded = load_encoder(path, variant)
+        try:
+            loaded = load_encoder(path, variant)
+        except ValueError as error:
+            raise ValueError(str(error) if path in str(error) else f"{path}: {error}") from error
         normalisation = protocol.normalisation(loaded.config["normalise"])
 
         def embedder(
@@ -156,19 +158,10 @@ def open_out(config: Models, command: str, sets: Sequence[EvaluatedSet]) -> Path
 def features_of(
     model: Embedder, data: EvaluatedSet, config: Models, device: torch.device
 ) -> Features:
-    """The features of a set, with a display of the progress; `eval.embed.embed`'s errors."""
-    n_clips = data.directory.manifest.counts[data.split].get("ok", 0)
-    with track(f"{model.name} on {data.name}", n_clips, "clips") as progress:
-        return embed(
-            model,
-            data.directory,
-            data.split,
-            data.piece_s,
-            Path(config.cache),
-            config.batch,
-            device,
-            progress.advance,
-        )
+    """The features of a set; `eval.embed.embed`'s errors."""
+    return embed(
+        model, data.directory, data.split, data.piece_s, Path(config.cache), config.batch, device
+    )
 
 
 def clip_labels(data: EvaluatedSet) -> list[str]:

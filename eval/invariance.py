@@ -8,6 +8,7 @@ the evaluation that augments, because the augmentations are what it measures.
 Letters: P pieces, B clips of a batch, T samples, d dimensions of a head.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,16 @@ from torch import Tensor
 from command.progress import track
 from eval.charts import heatmap
 from eval.config import InvarianceConfig
-from eval.embed import Embedder, Features, cut
+from eval.embed import Embedder, Features, cut, pieces_a_batch
 from eval.few_shot import training_details
 from eval.inputs import EvaluatedSet, features_of, open_device, open_models, open_out, open_sets
 from eval.published import INVARIANCE
 from eval.report import Report, write_report
-from eval.tables import Table
+from eval.tables import PUBLISHED, Table
 from pipeline.augmentations import DEFAULT, Augmentation
 from shards.clip import SAMPLE_RATE_HZ
+
+_ROWS_AT_ONCE = 1 << 14
 
 
 def invariance(config: InvarianceConfig) -> tuple[Path, Report]:
@@ -51,53 +54,75 @@ def invariance(config: InvarianceConfig) -> tuple[Path, Report]:
             rows += [{"model": model.embedder.name, "set": data.name, **each} for each in distances]
     results = pd.DataFrame(rows).assign(protocol=config.protocol)
     line = (
-        f"Protocol {config.protocol} · up to {config.n_clips:,} clips a set, each augmentation "
-        f"drawn {config.n_draws} times for each · covariance of the clean features of the whole set"
-    )
-    table, chart = _shown(results, line)
-    published = Table(
-        "Published distances, mean over the augmentations",
-        ["variant", "contrastive", "predictive", "all"],
-        [
-            [
-                name,
-                *(f"{v[h]:.2f}" if h in v else "" for h in ("contrastive", "predictive", "all")),
-            ]
-            for name, v in INVARIANCE.items()
-        ],
-        ["MT-SLVR, heads of 500 dimensions: independent clips are 31.6 apart (1000: 44.7)."],
+        f"Protocol {config.protocol} · up to {config.n_clips:,} clips a set, {config.n_draws} "
+        "draws of each augmentation a clip · covariance of the clean features of the whole set"
     )
     report = Report(
         "Learnt invariance",
         line,
         results,
-        [table, published],
-        {"Mahalanobis distance over that of independent clips": chart},
+        [_distances(results, line), _beside_published(results)],
+        {"Mahalanobis distance over that of independent clips": _chart(results)},
         training_details(models),
     )
     write_report(out, report)
     return out, report
 
 
-def _shown(results: pd.DataFrame, line: str) -> tuple[Table, Markup]:
-    """The distances as a table, and over sqrt(2 d) as a heatmap, where heads can be compared."""
-    wide = results.pivot_table("distance", ["set", "model", "head"], "augmentation", sort=False)
-    levels = results.groupby(["set", "model", "head"], sort=False)["independent"].first()
-    names = [f"{name}, {model}, {head}" for name, model, head in wide.index]
+def _distances(results: pd.DataFrame, line: str) -> Table:
+    """A row an augmentation, a column each head of a model on a set."""
+    heads = results.groupby(["set", "model", "head"], sort=False)[["distance", "independent"]]
+    means = heads.mean()  # the level is the same in all rows of a head
     rows = [
-        [str(augmentation), *(f"{distance:.2f}" for distance in distances)]
-        for augmentation, distances in zip(wide.columns, wide.to_numpy().T, strict=True)
+        [str(name), *(f"{row.distance:.2f} ± {row.ci95:.2f}" for row in of_name.itertuples())]
+        for name, of_name in results.groupby("augmentation", sort=False)
     ]
-    rows.append(["mean", *(f"{mean:.2f}" for mean in wide.mean(axis=1))])
-    rows.append(["independent clips", *(f"{level:.2f}" for level in levels)])
-    table = Table(
-        "Mahalanobis distance between clips and augmented clips, by head",
-        ["augmentation", *names],
+    rows.append(["mean", *(f"{mean:.2f}" for mean in means["distance"])])
+    rows.append(["independent clips", *(f"{level:.2f}" for level in means["independent"])])
+    return Table(
+        "Mahalanobis distance between clips and augmented clips, mean ± 95% confidence interval",
+        ["augmentation", *map(", ".join, means.index)],
         rows,
-        ["Independent clips are sqrt(2 d) apart; smaller is more invariant.", f"{line}."],
+        [
+            "Columns: set, model, head. Independent clips are sqrt(2 d) apart in a head of d "
+            "dimensions; smaller is more invariant.",
+            f"{line}.",
+        ],
     )
-    relative = wide.to_numpy() / levels.to_numpy()[:, None]
-    return table, heatmap(relative, names, list(wide.columns), ("sqrt(2d)", 1.0))
+
+
+def _beside_published(results: pd.DataFrame) -> Table:
+    """The means over the augmentations, of our models and of MT-SLVR's."""
+    heads = ("contrastive", "predictive", "all")
+    rows = [
+        (
+            ", ".join(map(str, names)),
+            ours.groupby("head")["distance"].mean(),
+            ours["independent"].iloc[0],
+        )
+        for names, ours in results.groupby(["set", "model"], sort=False)
+    ]
+    for name, means in INVARIANCE.items():
+        dimensions = 1000 if "all" in means else 500
+        rows.append((name + PUBLISHED, pd.Series(means), (2 * dimensions) ** 0.5))
+    return Table(
+        "Mean over the augmentations, beside the published values",
+        ["set and model", *heads, "independent clips"],
+        [
+            [name, *(f"{means[h]:.2f}" if h in means else "" for h in heads), f"{level:.2f}"]
+            for name, means, level in rows
+        ],
+        ["Published: MT-SLVR, on its training clips. Heads: all, where an encoder has but one."],
+    )
+
+
+def _chart(results: pd.DataFrame) -> Markup:
+    """The distances over sqrt(2 d), so that heads of several sizes can be compared."""
+    relative = results.assign(distance=results["distance"] / results["independent"])
+    keys = ["set", "model", "head"]
+    wide = relative.pivot_table("distance", keys, "augmentation", sort=False)
+    rows = [", ".join(names) for names in wide.index]
+    return heatmap(wide.to_numpy(), rows, list(wide.columns), ("√(2d)", 1.0))
 
 
 def augmented_distances(
@@ -108,11 +133,11 @@ def augmented_distances(
     device: torch.device,
     augmentations: tuple[Augmentation, ...] = DEFAULT,
 ) -> list[dict[str, object]]:
-    """Return head, augmentation, mean distance (NaN left out), and sqrt(2 d) of the head.
+    """Return head, augmentation, mean distance, its 95% interval, and sqrt(2 d) of the head.
 
     Of each of `config.n_clips` clips drawn without replacement (all, where there are fewer) one
     random piece is augmented `config.n_draws` times, each augmentation alone, before the
-    waveform's normalisation.
+    waveform's normalisation. The interval is over the clips; NaN is left out.
 
     Raises:
         ValueError: no more pieces than dimensions, whose covariance has no inverse.
@@ -127,32 +152,55 @@ def augmented_distances(
     source = data.directory.dataset(data.split)
     samples = round(data.piece_s * SAMPLE_RATE_HZ)
     chosen = rng.permutation(len(source))[: config.n_clips]
-    found: dict[tuple[str, str], list[Tensor]] = {}
-    total = len(chosen) * config.n_draws
-    with track(f"{model.name} on augmented {data.name}", total, "clips") as progress:
-        for first in range(0, len(chosen), config.batch):
-            clips = chosen[first : first + config.batch]
+    batch = pieces_a_batch(config.batch, samples)
+    found: dict[str, list[Tensor]] = {augmentation.name: [] for augmentation in augmentations}
+    label = f"augment {data.name} {data.split}, {model.name}"
+    with track(label, len(chosen) * len(found) * config.n_draws, "pieces") as shown:
+        for first in range(0, len(chosen), batch):
+            clips = chosen[first : first + batch]
             pieces = [rng.choice(cut(source[int(clip)], samples)) for clip in clips]
             waves = torch.from_numpy(np.stack(pieces)).to(device).float() / 32768
             with torch.inference_mode():
                 origin = model.embed(waves)
-                for _ in range(config.n_draws):
-                    for augmentation in augmentations:
-                        params = augmentation.sample(len(waves), generator, device)
-                        moved = model.embed(augmentation.apply(waves, params)) - origin
-                        for head, part in model.heads.items():
-                            distance = (moved[:, part].double() @ metrics[head]).norm(dim=1)
-                            found.setdefault((head, augmentation.name), []).append(distance)
-                    progress.advance(len(waves))
-    return [
-        {
-            "head": head,
-            "augmentation": name,
-            "distance": float(torch.cat(distances).nanmean()),
-            "independent": float(np.sqrt(2 * len(metrics[head]))),
-        }
-        for (head, name), distances in found.items()
-    ]
+            for augmentation in augmentations:
+                draws = [
+                    _moved(model, waves, origin, augmentation, metrics, generator)
+                    for _ in range(config.n_draws)
+                ]
+                found[augmentation.name].append(torch.stack(draws).nanmean(0).cpu())
+                shown.advance(len(waves) * config.n_draws)
+    rows: list[dict[str, object]] = []
+    for i, (head, metric) in enumerate(metrics.items()):
+        for name, parts in found.items():
+            of_clips = torch.cat(parts, dim=1)[i]
+            mean = of_clips.nanmean()
+            variance = (of_clips - mean).square().nanmean()
+            rows.append(
+                {
+                    "head": head,
+                    "augmentation": name,
+                    "distance": float(mean),
+                    "ci95": float(1.96 * (variance / of_clips.isfinite().sum()).sqrt()),
+                    "independent": float(np.sqrt(2 * len(metric))),
+                }
+            )
+    return rows
+
+
+@torch.inference_mode()
+def _moved(
+    model: Embedder,
+    waves: Tensor,
+    origin: Tensor,
+    augmentation: Augmentation,
+    metrics: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Return (heads, B) float64: how far one draw of an augmentation moves each clip."""
+    params = augmentation.sample(len(waves), generator, waves.device)
+    moved = (model.embed(augmentation.apply(waves, params)) - origin).double()
+    distances = [(moved[:, model.heads[head]] @ a).norm(dim=1) for head, a in metrics.items()]
+    return torch.stack(distances)
 
 
 def whitening(values: Tensor, what: str) -> Tensor:
@@ -171,7 +219,13 @@ def whitening(values: Tensor, what: str) -> Tensor:
             f"{what}: {n} pieces for a covariance of {d} dimensions; expected more than {d}: give "
             "a larger set or split, or a smaller --piece"
         )
-    covariance = torch.cov(values.double().T).reshape(d, d)
+    mean, covariance = torch.zeros(d).double(), torch.zeros(d, d).double()
+    parts = torch.split(values, _ROWS_AT_ONCE)  # double copies of all rows could fill the memory
+    for part in parts:
+        mean += part.double().sum(0) / n
+    for part in parts:
+        centred = part.double() - mean
+        covariance += centred.T @ centred / (n - 1)
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if failed:  # dimensions that never change: the published protocol's remedy
         factor = torch.linalg.cholesky(covariance + 1e-10 * torch.eye(d))

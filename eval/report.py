@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.console import Console
 
+from command.page import render
 from command.record import RECORD
 from eval.tables import Table, latex, markdown, terminal
 from shards.files import write_text
@@ -64,15 +64,10 @@ def print_report(out: Path, report: Report) -> None:
 
 def html(report: Report, record: Mapping[str, Any]) -> str:
     """Return the report as one self-contained page; `record` is the content of run.json."""
-    environment = Environment(
-        loader=PackageLoader("eval", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     software = {"slvr": record["code"], "python": record["python"], **record["packages"]}
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "eval",
+        "report.html.j2",
         report=report,
         details={**report.details, "Settings": record["config"], "Software": software},
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -84,11 +84,17 @@ def retrieve(config: RetrieveConfig) -> tuple[Path, Report]:
     return out, report
 
 
-def class_members(labels: list[list[str]]) -> dict[str, NDArray[np.bool_]]:
-    """Return (C,) of each class that at least two clips have and at least one has not."""
-    names = sorted({label for of_clip in labels for label in of_clip})
-    members = {name: np.array([name in of_clip for of_clip in labels]) for name in names}
-    return {name: has for name, has in members.items() if has.sum() >= 2 and not has.all()}
+def class_members(labels: list[list[str]]) -> dict[str, NDArray[np.int64]]:
+    """Return the clips of each class that at least two clips have and at least one has not."""
+    members: dict[str, list[int]] = {}
+    for i, of_clip in enumerate(labels):
+        for label in of_clip:
+            members.setdefault(label, []).append(i)
+    return {
+        name: np.array(members[name])
+        for name in sorted(members)
+        if 2 <= len(members[name]) < len(labels)
+    }
 
 
 def class_precisions(
@@ -101,14 +107,16 @@ def class_precisions(
         labels: labels of each clip.
         config: how many clips are drawn, and the seed.
     """
-    unit = F.normalize(means, dim=1)
     found = []
-    for number, (name, has) in enumerate(class_members(labels).items()):
+    for number, (name, members) in enumerate(class_members(labels).items()):
         rng = np.random.default_rng([config.seed, number])
-        positive = rng.permutation(np.flatnonzero(has))[: config.n_positive]
-        negative = rng.permutation(np.flatnonzero(~has))[: config.n_negative]
-        among = (unit[positive] @ unit[positive].T).numpy()[np.triu_indices(len(positive), 1)]
-        across = (unit[positive] @ unit[negative].T).numpy().ravel()
+        others = np.ones(len(labels), dtype=bool)
+        others[members] = False
+        positive = rng.permutation(members)[: config.n_positive]
+        negative = rng.permutation(np.flatnonzero(others))[: config.n_negative]
+        having, lacking = (F.normalize(means[rows], dim=1) for rows in (positive, negative))
+        among = (having @ having.T).numpy()[np.triu_indices(len(positive), 1)]
+        across = (having @ lacking.T).numpy().ravel()
         relevant = np.arange(len(among) + len(across)) < len(among)
         found.append(
             {

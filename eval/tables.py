@@ -5,7 +5,6 @@ Accuracies are in percent in every table.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from rich.table import Table as RichTable
@@ -77,9 +76,9 @@ def terminal(table: Table) -> RichTable:
     return shown
 
 
-def score_text(row: Any) -> str:
+def score_text(accuracy: float, ci95: float) -> str:
     """Return accuracy and confidence interval in percent: `61.25 ± 0.41`."""
-    return f"{100 * row.accuracy:.2f} ± {100 * row.ci95:.2f}"
+    return f"{100 * accuracy:.2f} ± {100 * ci95:.2f}"
 
 
 def protocol(scores: pd.DataFrame) -> str:
@@ -107,7 +106,8 @@ def score_table(scores: pd.DataFrame) -> Table:
     for i, (name, of_set) in enumerate(scores.groupby("set", sort=False)):
         first = of_set.iloc[0]
         mark = "*" if first.benchmark_difference else ""
-        rows.append([f"{name}{mark}", *map(score_text, of_set.itertuples()), chance])
+        accuracies = map(score_text, of_set["accuracy"], of_set["ci95"])
+        rows.append([f"{name}{mark}", *accuracies, chance])
         best.append((i, 1 + int(of_set["accuracy"].to_numpy().argmax())))
         if mark:
             notes.append(f"* {name} is not the benchmark's: {first.benchmark_difference}.")
@@ -159,9 +159,9 @@ def comparison_table(scores: pd.DataFrame) -> Table | None:
         if training[model]:
             other = COUNTERPART.get(training[model], "SimCLR MT-Parallel")
             gaps = [f"{gap:+.2f}" for gap in values - published.loc[other + PUBLISHED]]
-            rows.append([f"less {other}", *gaps, ""])
+            rows.append([f"minus {other}", *gaps, ""])
     rows += [row(str(name), values) for name, values in published.iterrows()]
-    notes = ["Published: 10,000 tasks, about ± 0.4. Average rank: among the full rows shown."]
+    notes = ["Published: 10,000 tasks, about ± 0.4. Average rank: among the rows without a gap."]
     marked = ours.drop_duplicates("set").set_index("set_recipe")["benchmark_difference"]
     head = [SETS[name].title + ("*" if marked[name] else "") for name in sets]
     if any(marked[sets]):

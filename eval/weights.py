@@ -86,7 +86,9 @@ def weights(config: WeightsConfig) -> tuple[Path, Report]:
         ],
         [f"{line}."],
     )
-    chart = heatmap(shares_of[list(WEIGHTS)].to_numpy(), names, list(WEIGHTS), ("equal", 0.5))
+    chart = heatmap(
+        shares_of[list(WEIGHTS)].to_numpy(), names, list(WEIGHTS), ("equal shares", 0.5)
+    )
     report = Report(
         "Feature selection",
         line,

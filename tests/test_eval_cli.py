@@ -43,7 +43,7 @@ def evaluate(*args: str) -> int:
 
 def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
     assert evaluate("--shards", "data") == 0
-    printed = capsys.readouterr().out
+    printed, shown = capsys.readouterr()
     out = here / "results" / "x"
     assert f"report: {Path('results/x') / REPORT}" in printed
     scores = pd.read_csv(out / "results.csv")
@@ -53,6 +53,7 @@ def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
     assert scores["accuracy"].between(0, 1).all() and (scores["ci95"] > 0).all()
     for accuracy in scores["accuracy"]:
         assert f"{100 * accuracy:.2f} ±" in printed
+        assert f"{100 * accuracy:.2f} ±" in shown  # as soon as it is known
         assert f"{100 * accuracy:.2f} ±" in (out / "results.md").read_text()
     assert json.loads((out / "results.json").read_text())[1]["model"] == "untrained"
     record = json.loads((out / "run.json").read_text())
@@ -160,10 +161,13 @@ def test_a_set_of_the_benchmark_stands_beside_what_is_published(
     for part in ("protocol published", "average rank", "SimCLR MT-Bn (published)", "69.17"):
         assert part in printed
     text = (here / "results" / "x" / "results.md").read_text()
-    different = "data is not the benchmark's: 20 clips for 2,000, 5 classes in split eval for 10"
-    assert different in text and "watkins is not the benchmark's: 64 clips for 1,698." in text
+    for difference in (
+        "data is not the benchmark's: 20 clips instead of 2,000, 5 classes in split eval instead",
+        "watkins is not the benchmark's: 64 clips instead of 1,698.",
+    ):
+        assert difference in text
     assert "| model | ESC-50* | Watkins* | avg rank |" in text
-    assert "less SimCLR MT-Parallel" in text  # the recipe "demo" has no row of its own
+    assert "minus SimCLR MT-Parallel" in text  # the recipe "demo" has no row of its own
     assert r"\toprule" in (here / "results" / "x" / "results.tex").read_text()
 
 
@@ -219,6 +223,24 @@ def test_a_published_model_is_evaluated(here: Path) -> None:
     assert main([*args, "--piece", "0.2", "--no-baselines"]) == 0
     scores = pd.read_csv(here / "results" / "theirs" / "results.csv")
     assert scores[["model", "dim"]].values.tolist() == [["theirs", 1000]]
+
+
+@pytest.mark.parametrize("flag", ["--released", "--checkpoint"])
+def test_a_published_model_of_another_variant_is_refused_with_the_keys(
+    here: Path, capsys, flag: str
+) -> None:
+    encoder = Encoder("none", dim=1000)
+    names = published_names(encoder)
+    name = "AS_BAL_simclr_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt"
+    torch.save({names[k]: v for k, v in encoder.state_dict().items()}, here / name)
+    args = [flag, name, "--shards", "data"]
+    args += ["--variant", "parallel"] if flag == "--released" else []
+    assert main(args) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"evaluate: error: {name}: state dict does not fit variant 'parallel'")
+    assert "missing (layer" in stderr and "unexpected (" in stderr
+    assert "its encoder is that of variant 'none'" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_features_of_another_checkpoint_are_not_taken(here: Path) -> None:

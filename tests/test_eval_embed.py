@@ -1,3 +1,4 @@
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,13 +70,15 @@ def test_rows_are_the_pieces_of_the_clips_in_order(
     assert row == len(features.values)
 
 
-def test_a_second_call_embeds_nothing(make_directory: MakeDirectory, tmp_path: Path) -> None:
+def test_a_second_call_embeds_nothing(
+    make_directory: MakeDirectory, tmp_path: Path, capsys
+) -> None:
     directory = make_directory()
     first = embedded(Moments(), directory, tmp_path / "cache")
     again = Moments()
-    told: list[int] = []
-    second = embedded(again, directory, tmp_path / "cache", progress=told.append)
-    assert again.batches == [] and sum(told) == 12
+    capsys.readouterr()
+    second = embedded(again, directory, tmp_path / "cache")
+    assert again.batches == [] and capsys.readouterr().err == ""
     torch.testing.assert_close(first.values, second.values, rtol=0, atol=0)
     pd.testing.assert_frame_equal(first.pieces, second.pieces)
 
@@ -95,10 +98,15 @@ def test_another_model_set_or_piece_is_embedded_anew(
         assert model.batches
 
 
-def test_progress_counts_every_clip_once(make_directory: MakeDirectory, tmp_path: Path) -> None:
-    told: list[int] = []
-    embedded(Moments(), make_directory(), tmp_path / "cache", progress=told.append)
-    assert sum(told) == 12 and len(told) > 1
+def test_progress_counts_every_clip_once(
+    make_directory: MakeDirectory, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("command.progress.LINE_EVERY_S", 0)
+    embedded(Moments(), make_directory(), tmp_path / "cache")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 2 and lines[-1].startswith("embed data train, moments: 12/12 ")
+    done = [int(line.split(": ")[1].split("/")[0]) for line in lines]
+    assert done == sorted(done)
 
 
 def test_features_that_are_not_finite_are_refused_and_leave_nothing(
@@ -135,18 +143,16 @@ class Stops(Moments):
 @pytest.mark.parametrize("piece_s", [0.2, 0.13, None])
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_an_interrupted_call_goes_on_at_its_batch(
-    make_directory: MakeDirectory, tmp_path: Path, piece_s: float | None, at: int
+    make_directory: MakeDirectory, tmp_path: Path, capsys, piece_s: float | None, at: int
 ) -> None:
     directory = make_directory()
     whole = Moments()
     expected = embedded(whole, directory, tmp_path / "a", piece_s=piece_s)
-    told: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        embedded(Stops(at), directory, tmp_path / "b", piece_s=piece_s, progress=told.append)
-    told.clear()
+        embedded(Stops(at), directory, tmp_path / "b", piece_s=piece_s)
     rest = Moments()
-    resumed = embedded(rest, directory, tmp_path / "b", piece_s=piece_s, progress=told.append)
-    assert rest.batches == whole.batches[at:] and sum(told) == 12
+    resumed = embedded(rest, directory, tmp_path / "b", piece_s=piece_s)
+    assert rest.batches == whole.batches[at:] and ": 12/12 " in capsys.readouterr().err
     torch.testing.assert_close(resumed.values, expected.values, rtol=0, atol=0)
     (folder,) = (tmp_path / "b").iterdir()
     assert {path.name for path in folder.iterdir()} == {"features.npy", "pieces.parquet"}
@@ -174,6 +180,31 @@ def test_a_killed_process_is_gone_on_from(make_directory: MakeDirectory, tmp_pat
     anew = Moments()
     embedded(anew, directory, cache, piece_s=0.1)
     assert sum(anew.batches) == 6 * 2 + 6 * 5
+
+
+def test_a_full_disk_is_found_before_the_first_row(
+    make_directory: MakeDirectory, tmp_path: Path
+) -> None:
+    """A limit on file sizes fails the reservation as a full disk does."""
+
+    class Wide(Stops):
+        def embed(self, waves: Tensor) -> Tensor:
+            return super().embed(waves).repeat(1, 500)
+
+    directory, cache = make_directory(), tmp_path / "cache"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"features\.npy"):
+            embedded(Wide(1), directory, cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with pytest.raises(KeyboardInterrupt):
+        embedded(Wide(1), directory, cache)
+    (values,) = cache.glob(".partial-*/features.npy")
+    begun = values.stat()
+    assert begun.st_blocks * 512 >= begun.st_size > 90_000
 
 
 def test_whole_clips_share_batches_of_one_length(

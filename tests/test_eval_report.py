@@ -126,7 +126,7 @@ def test_the_ids_of_a_page_are_its_own(report: Report) -> None:
 
 def test_colours_follow_the_page(report: Report) -> None:
     text = html(report, RECORD)
-    for name in ("ink", "muted", "line", "trained", "baseline"):
+    for name in ("ink", "muted", "line", "accent", "pale"):
         assert f"--{name}:" in text and f"var(--{name})" in text
     assert not re.search(r"#0[1-5]0[1-5]0[1-5]\b", text)
 
@@ -134,7 +134,7 @@ def test_colours_follow_the_page(report: Report) -> None:
 def test_a_heatmap_writes_its_numbers_and_the_level() -> None:
     svg = heatmap(np.array([[0.25, 4.0]]), ["row"], ["one", "two"], ("sqrt(2d)", 1.0))
     text = Page(svg).text
-    for part in ("0.25", "row", "one", "two", "sqrt(2d) 1"):
+    for part in ("0.25", "row", "one", "two", "sqrt(2d) = 1"):
         assert part in text
 
 

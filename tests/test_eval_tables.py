@@ -38,9 +38,13 @@ def scores() -> pd.DataFrame:
     ours = "mtslvr-simclr-bn"
     return pd.DataFrame(
         [
-            score("mine", "esc50", 0.6953, ours, benchmark_difference="1,998 clips for 2,000"),
-            score("untrained", "esc50", 0.31, benchmark_difference="1,998 clips for 2,000"),
-            score("mean log-mel", "esc50", 0.402, benchmark_difference="1,998 clips for 2,000"),
+            score(
+                "mine", "esc50", 0.6953, ours, benchmark_difference="1,998 clips instead of 2,000"
+            ),
+            score("untrained", "esc50", 0.31, benchmark_difference="1,998 clips instead of 2,000"),
+            score(
+                "mean log-mel", "esc50", 0.402, benchmark_difference="1,998 clips instead of 2,000"
+            ),
             score("mine", "nsynth", 0.7181, ours, classes_left_out="gong, harp"),
             score("untrained", "nsynth", 0.4, classes_left_out="gong, harp"),
             score("mean log-mel", "nsynth", 0.75, classes_left_out="gong, harp"),
@@ -70,7 +74,7 @@ def test_scores_have_a_row_a_set_and_a_column_a_model(scores: pd.DataFrame) -> N
     ]
     assert list(table.rows[2]) == ["average rank", "1.5", "3.0", "1.5", ""]
     assert table.best == {(0, 1), (1, 3)}
-    assert "esc50 is not the benchmark's: 1,998 clips for 2,000" in " ".join(table.notes)
+    assert "esc50 is not the benchmark's: 1,998 clips instead of 2,000" in " ".join(table.notes)
     assert "classes of fewer than 2 clips left out: gong, harp" in " ".join(table.notes)
 
 
@@ -80,7 +84,7 @@ def test_published_rows_stand_beside_ours_with_the_difference(scores: pd.DataFra
     rows = {row[0]: list(row[1:]) for row in table.rows}
     # SimCLR MT-Bn: 69.17 and 72.44
     assert rows["mine"][:2] == ["69.53", "71.81"]
-    assert rows["less SimCLR MT-Bn"] == ["+0.36", "-0.63", ""]
+    assert rows["minus SimCLR MT-Bn"] == ["+0.36", "-0.63", ""]
     assert rows["SimCLR MT-Bn (published)"][:2] == ["69.17", "72.44"]
     assert rows["MetaAudio, trained on the set (published)"][2] == "1.0"
     assert len(rows) == 3 + 1 + len(ACCURACY)
@@ -96,7 +100,7 @@ def test_sets_that_a_row_lacks_are_empty_there() -> None:
     scores = pd.DataFrame([score("mine", "cremad", 0.3, "own")])
     rows = {row[0]: list(row[1:]) for row in comparison_table(scores).rows}
     assert rows["MetaAudio, trained on the set (published)"] == ["", ""]
-    assert rows["less SimCLR MT-Parallel"] == ["+0.39", ""]
+    assert rows["minus SimCLR MT-Parallel"] == ["+0.39", ""]
 
 
 @pytest.mark.parametrize(
