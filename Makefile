@@ -5,7 +5,7 @@ BIN := .venv/bin
 # one job a core; each keeps to one thread
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: demo test test-long bench clean
+.PHONY: demo test test-long bench study clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -33,7 +33,12 @@ test-long: .venv/installed
 	$(TEST) -m long
 
 bench: .venv/installed
-	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %/study.py,$(wildcard tests/benchmarks/*.py)); do \
+	  $(BIN)/python $$script || exit 1; done
+
+# under an hour on two cores; the same command goes on after an interruption
+study: .venv/installed
+	$(BIN)/python tests/benchmarks/study.py
 
 clean:
-	rm -rf .venv shards/demo runs/demo results/demo
+	rm -rf .venv shards/demo runs/demo runs/study results/demo

@@ -1,4 +1,4 @@
-"""Few-shot tasks against the scikit-learn loop, and features in batches against one at a time.
+"""Few-shot tasks against the scikit-learn loop, a table of ten sets, and features in batches.
 
     python tests/benchmarks/evaluate.py
     python tests/benchmarks/evaluate.py --device cuda
@@ -7,14 +7,22 @@ The loop is what the original evaluation does: one `SGDClassifier` a task, on th
 the same tasks. Its time is that of `--loop-tasks` of them, in the same run. Accuracies of both and
 the share of queries on which they agree stand beside; scikit-learn draws its own order of the
 supports, so two of its runs with other seeds do not agree on every query either.
+
+The table is that of `evaluate` itself on ten directories that are made here, small clips through a
+narrow encoder of as many dimensions: what it takes once the features are there depends on neither.
 """
 
 import argparse
+import contextlib
+import io
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from measure import machine, measure, megabytes, table
 from sklearn.exceptions import ConvergenceWarning
@@ -22,10 +30,17 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
 from eval.classify import CLASSIFIERS, few_shot_accuracies
+from eval.config import EvaluateConfig
 from eval.embedders import EncoderEmbedder
+from eval.few_shot import evaluate
+from eval.published import SETS
 from eval.tasks import Tasks, sample_tasks
+from model.checkpoint import checkpoint_name, write_checkpoint
 from model.encoder import Encoder
 from pipeline.frontend import FrontEnd
+from shards.audio import with_audio
+from shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from shards.write import ShardWriter, finish
 
 N_WAY = 5
 HEAD = ["", "tasks", "s", "tasks/s", "memory", "loop, tasks/s", "ratio", "accuracy", "of the loop"]
@@ -122,6 +137,68 @@ def few_shot_rows(args: argparse.Namespace, device: torch.device) -> tuple[list[
     return rows, agreements
 
 
+def write_set(path: Path, n_clips: int, seed: int) -> None:
+    """Writes a shard directory named like a set of the benchmark: 0.25 s clips of 25 classes."""
+    path.mkdir()
+    rng = np.random.default_rng(seed)
+    with ShardWriter(path, "test-000000", "test", "wav") as writer:
+        for i in range(n_clips):
+            noise = (3000 * rng.normal(size=SAMPLE_RATE_HZ // 4)).astype(np.int16)
+            source = Source(f"{i}.wav", 0.0, 0.25)
+            clip = Clip(f"clip_{i:06d}", "test", source, labels=(f"class_{i % 25}",))
+            writer.write(with_audio(clip, noise, "wav"))
+    about = dict.fromkeys(("recipe_version", "licence", "citation", "homepage"), "")
+    finish(
+        path,
+        writer.rows,
+        [writer.info],
+        name=path.name,
+        recipe=path.name,
+        options={},
+        tool_versions={},
+        codec="wav",
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        labels={},
+        **about,
+    )
+
+
+def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]]:
+    """Time and memory of `evaluate` for the whole table, its features embedded before."""
+    with tempfile.TemporaryDirectory() as folder:
+        sets = [Path(folder, name) for name in SETS]
+        for seed, path in enumerate(sets):
+            write_set(path, args.set_clips, seed)
+        shape = {"variant": "parallel", "dim": args.dim, "width": 8}
+        torch.manual_seed(0)
+        weights = {f"model.encoder.{k}": v for k, v in Encoder(**shape).state_dict().items()}
+        state = {"encoder": shape, "config": {"normalise": "published"}, "step": 0}
+        checkpoint = Path(folder, checkpoint_name(0))
+        write_checkpoint(checkpoint, weights, state)
+        config = EvaluateConfig(
+            checkpoint=(str(checkpoint),),
+            shards=tuple(map(str, sets)),
+            n_tasks=args.tasks,
+            piece="0.1",  # three a clip
+            out=str(Path(folder, "out")),
+            cache=str(Path(folder, "features")),
+            device=str(device),
+        )
+        with contextlib.redirect_stderr(io.StringIO()):
+            measured = measure(lambda: evaluate(config), 1, device)
+        scores = pd.read_csv(Path(folder, "out", "results.csv"))
+    n_models = scores["model"].nunique()
+    return [
+        [
+            f"{len(sets)} sets x {n_models} models x {args.tasks:,} tasks",
+            f"{args.set_clips:,} of 3 pieces",
+            f"{measured.median_s:.1f}",
+            f"{len(sets) * n_models * args.tasks / measured.median_s:,.0f}",
+            megabytes(measured.peak_bytes),
+        ]
+    ]
+
+
 def embed_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]]:
     """Clips of 5 s a second through the front end and the full-size encoder."""
     torch.manual_seed(0)
@@ -173,6 +250,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--loop-tasks", type=int, default=500)
     parser.add_argument("--dim", type=int, default=1000)
+    parser.add_argument("--set-clips", type=int, default=500, help="of each of the ten sets")
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--width", type=int, default=64, help="of the encoder")
     parser.add_argument("--runs", type=int, default=3)
@@ -186,6 +264,9 @@ def main() -> None:
     print("\n### Queries on which both agree\n")
     head = ["", "sgd, ours and the loop", "sgd, the loop and another seed", "logistic"]
     print(table(head, agreements))
+    print("\n### `evaluate`, the whole table and its report, features embedded before\n")
+    head = ["", "clips a set", "s", "tasks/s", "memory"]
+    print(table(head, table_rows(args, device)))
     print(f"\n### Features of {args.clips} clips of 5 s, in batches of 32, against\n")
     head = ["", "batches, clips/s", "clips/s", "ratio", "memory", "memory of it"]
     print(table(head, embed_rows(args, device)))

@@ -83,7 +83,7 @@ def _times(measured: Measured, n: int) -> list[str]:
     return [f"{1e3 * seconds / n:.3g}" for seconds in (measured.median_s, measured.min_s)]
 
 
-class _Bytes(TorchDispatchMode):
+class Bytes(TorchDispatchMode):
     """Counts what every operation reads and writes, taking each operand once."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def limit(call: Callable[[], Any], device: torch.device) -> str:
     The bytes are an estimate: every operation counted alone, each operand once, an FFT as one
     pass; caches make it less, FFTs of several passes more.
     """
-    with _Bytes() as count:
+    with Bytes() as count:
         call()
     block = torch.empty(2**26, device=device)  # 256 MB
     other = torch.empty_like(block)

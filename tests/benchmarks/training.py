@@ -1,0 +1,250 @@
+"""Training steps a second, recipe by recipe; each run is interrupted and goes on.
+
+python tests/benchmarks/training.py --device cuda --recipes mtslvr-simclr-parallel --compile off on
+
+Each line is the command `train` on clips of noise that stay on the device: it is stopped as by
+Ctrl-C after --seconds of steady training and resumed. Where a package that the command needs is
+missing, the same step runs in a bare loop of torch, our pipeline and our model, without resume.
+Before them: what a step of each recipe costs the network, forward and backward, by counting.
+"""
+
+import argparse
+import csv
+import importlib
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from measure import Bytes, machine, table
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from model.encoder import Encoder
+from model.multitask import MultiTask
+from model.objectives import Targets
+from pipeline.frontend import FrontEnd
+from pipeline.normalise import normalise
+from pipeline.views import Views
+from train.config import RECIPES, TrainConfig
+from train.objectives import build_objective
+
+ROOT = Path(__file__).parents[2]
+RATE_HZ = 16_000
+COMMAND = [sys.executable, "-c", "import sys; from train.cli import main; sys.exit(main())"]
+HEAD = ["recipe", "compiled", "steps/s", "clips/s", "data wait", "peak memory", "resumed"]
+START_S = 900  # until the first steps are done: a compilation for the CPU takes minutes
+WARM_UP = 2  # log entries that are not counted
+
+
+class Run:
+    """The command `train` on a folder, begun anew or gone on with."""
+
+    def __init__(self, args: argparse.Namespace, options: list[str], data: Path, out: Path) -> None:
+        self._line = [*COMMAND, "--shards", str(data), "--out", str(out), "--resume", *options]
+        self._line += ["--batch", str(args.batch), "--clip-s", str(args.clip_s)]
+        self._line += ["--accelerator", args.device, "--precision", args.precision]
+        self._line += ["--log-every", str(args.log_every), "--checkpoint-every", "1000000"]
+        self._line += ["--resident", "on"]
+        self._out = out
+
+    def rows(self) -> list[dict[str, str]]:
+        """What is logged so far; a last row may be cut short."""
+        path = self._out / "throughput.csv"
+        if not path.exists():
+            return []
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        return [row for row in rows if row["gpu_memory_bytes"] is not None]
+
+    def go(self, n_rows: int, seconds: float) -> int:
+        """Trains until so many more rows and then seconds later; returns the most bytes it held."""
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        before = len(self.rows())
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(self._line, env=environment, stderr=said, stdout=said)
+            end_s = time.monotonic() + START_S
+            while len(self.rows()) < before + n_rows and not ended(process.pid):
+                if time.monotonic() > end_s:
+                    break
+                time.sleep(0.05)
+            time.sleep(seconds)
+            if not ended(process.pid):
+                process.send_signal(signal.SIGINT)
+            _, status, used = os.wait4(process.pid, 0)
+            said.seek(0)
+            words = said.read().decode().strip().splitlines()
+        if os.waitstatus_to_exitcode(status) != 130 or len(self.rows()) < before + n_rows:
+            raise RuntimeError(words[-1] if words else f"ended with status {status}")
+        return used.ru_maxrss * 1024
+
+
+def ended(pid: int) -> bool:
+    """Whether a child has ended; it still can be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def by_command(
+    recipe: str, compiled: bool, args: argparse.Namespace, data: Path, out: Path
+) -> list[str]:
+    """A line of the table."""
+    from model.checkpoint import checkpoints
+
+    options = ["--recipe", recipe, *args.options, *(["--compile"] if compiled else [])]
+    run = Run(args, options, data, out)
+    held_bytes = run.go(WARM_UP + 1, args.seconds)
+    rows = run.rows()[WARM_UP:]
+    clips_per_s = statistics.median(float(row["clips_per_s"]) for row in rows)
+    data_wait = statistics.mean(float(row["data_wait"]) for row in rows)
+    if args.device == "cuda":
+        held_bytes = int(max(float(row["gpu_memory_bytes"]) for row in rows))
+
+    saved = int(checkpoints(out)[-1].stem.partition("-")[2])
+    before = len(run.rows())
+    run.go(1, 0)
+    first = int(run.rows()[before]["step"])
+    if first != (saved // args.log_every + 1) * args.log_every:
+        raise RuntimeError(f"saved at step {saved}, but then came step {first}")
+    numbers = f"{clips_per_s / args.batch:.2f}", f"{clips_per_s:.1f}", f"{data_wait:.1%}"
+    return [*numbers, f"{held_bytes / 1e9:.2f} GB", f"at step {saved:,}"]
+
+
+def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[str]:
+    """A line of the table, by the step of `train.loop` with torch alone around it."""
+    device = torch.device(args.device)
+    torch.compiler.reset()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    views, front_end = Views(), FrontEnd().to(device)
+    model = build(recipe, args, views).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6)
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    trained = torch.compile(model, mode=mode, dynamic=False) if compiled else model
+    shape = (2 * args.batch, round(args.clip_s * RATE_HZ))
+    clips = torch.randint(-9000, 9000, shape, dtype=torch.int16, device=device)
+    bf16 = args.precision.startswith("bf16")
+
+    def step(i: int) -> None:
+        chosen = torch.randperm(len(clips), device=device)[: args.batch]
+        waves = normalise(clips[chosen].float() / 32768, "published")
+        plan = views.sample(args.batch, (0, i), device)
+        x1, x2 = front_end(views.apply(waves, plan).flatten(0, 1)).chunk(2)
+        targets = Targets(plan.labels, views.differences(plan))
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            total = trained(x1, x2, targets).total
+        total.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def timed(n: int) -> float:
+        start_s = time.perf_counter()
+        for i in range(n):
+            step(i)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start_s
+
+    timed(2 * args.log_every)
+    steps, end_s, took_s = 0, time.perf_counter() + args.seconds, 0.0
+    while steps == 0 or time.perf_counter() < end_s:
+        took_s += timed(args.log_every)
+        steps += args.log_every
+    held_bytes = (
+        torch.cuda.max_memory_allocated()
+        if device.type == "cuda"
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    )
+    per_s = steps / took_s
+    return [f"{per_s:.2f}", f"{per_s * args.batch:.1f}", "-", f"{held_bytes / 1e9:.2f} GB", "-"]
+
+
+def build(recipe: str, args: argparse.Namespace, views: Views) -> MultiTask:
+    """The model of a recipe, as `train.loop` builds it."""
+    names = (name.removeprefix("--") for name in args.options[::2])
+    sizes = dict(zip(names, map(int, args.options[1::2]), strict=True))
+    config = TrainConfig("", **(RECIPES[recipe] | {"recipe": recipe} | sizes))
+    encoder = Encoder(config.variant, config.dim, config.width)
+    heads = (
+        build_objective(names, encoder.task_dim, config, views)
+        for names in (config.contrastive, config.predictive)
+    )
+    return MultiTask(encoder, *heads, config.predictive_weight)
+
+
+def cost(recipe: str, args: argparse.Namespace) -> list[str]:
+    """Operations and bytes of the network's step, counted on tensors that hold nothing."""
+    views = Views()
+    with FakeTensorMode():
+        model = build(recipe, args, views)
+        x = torch.empty(args.batch, 3, 128, round(args.clip_s * RATE_HZ) // 512 + 1)
+        shapes = len(views.augmentations), len(views.quantities)
+        targets = Targets(*(torch.empty(args.batch, n) for n in shapes))
+        with FlopCounterMode(display=False) as counted, Bytes() as count:
+            model(x, x, targets).total.backward()
+    return [recipe, f"{counted.get_total_flops() / 1e12:.3f}", f"{count.moved / 1e9:.1f}"]
+
+
+def missing() -> str | None:
+    """A package that the command needs and that is not there."""
+    try:
+        importlib.import_module("train.loop")
+        importlib.import_module("conftest")
+    except ImportError as error:
+        return error.name or str(error)
+    return None
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--recipes", nargs="+", default=["mtslvr-simclr-parallel"], choices=RECIPES)
+    parser.add_argument("--compile", nargs="+", default=["off"], choices=("off", "on"))
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--clip-s", type=float, default=10.0)
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--log-every", type=int, default=2)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--dim", type=int)
+    args = parser.parse_args()
+    given = {"--width": args.width, "--dim": args.dim}
+    args.options = [x for name, n in given.items() if n is not None for x in (name, str(n))]
+
+    print(f"### Training, batch {args.batch} of {args.clip_s:g} s, {args.precision}\n")
+    print("The network's step, forward and backward, in float32; every operation moves its own.\n")
+    print(table(["recipe", "TFLOP", "GB"], [cost(recipe, args) for recipe in args.recipes]))
+    print(f"\n{machine(torch.device(args.device))}; {args.seconds:g} s each.\n")
+    absent = missing()
+    if absent is not None:
+        print(f"A bare loop, not the command: {absent} is missing; no resume.\n")
+    print(table(HEAD, []))
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        if absent is None:
+            from conftest import write_directory
+
+            write_directory(data, 2 * args.batch, 1, codec="wav", lengths_s=(args.clip_s,))
+        for recipe in args.recipes:
+            for word in args.compile:
+                out, compiled = Path(folder) / f"{recipe}-{word}", word == "on"
+                try:
+                    numbers = (
+                        by_command(recipe, compiled, args, data, out)
+                        if absent is None
+                        else by_bare_loop(recipe, compiled, args)
+                    )
+                except RuntimeError as error:  # out of memory, a compiler's: the others go on
+                    numbers = [f"failed: {str(error).splitlines()[0]}", *["-"] * 4]
+                print("| " + " | ".join([recipe, word, *numbers]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
