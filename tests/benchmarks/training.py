@@ -205,7 +205,13 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--recipes", nargs="+", default=["mtslvr-simclr-parallel"], choices=RECIPES)
+    parser.add_argument(
+        "--recipes",
+        nargs="+",
+        default=["mtslvr-simclr-parallel"],
+        metavar="RECIPE",
+        choices=RECIPES,
+    )
     parser.add_argument("--compile", nargs="+", default=["off"], choices=("off", "on"))
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--batch", type=int, default=8)
