@@ -22,14 +22,16 @@ def rank() -> int:
     return dist.get_rank() if processes() > 1 else 0
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def gathered(x: Tensor) -> Tensor:
     """Return (P, ...): the tensor of each process, all of one shape, by rank.
 
     The gradient of a process's tensor is the sum over what it does to the losses of all.
     """
-    if processes() == 1:
-        return x[None]
+    return x[None] if processes() == 1 else _gathered(x)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _gathered(x: Tensor) -> Tensor:
     everyone: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return everyone
 

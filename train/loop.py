@@ -105,7 +105,7 @@ def train(config: TrainConfig, out: Path) -> Path:
     ):
         trained.train()
         batches = stream.batches(first_step)
-        waited_s, logged_s = 0.0, time.monotonic()
+        waited_s, logged_s, logged = 0.0, time.monotonic(), first_step
         for step in range(first_step, config.steps):
             if early.waited >= config.patience:
                 say(f"no progress in {early.waited} validations: stopped")
@@ -140,7 +140,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                     {k: float(v.detach()) for k, v in losses._asdict().items() if v is not None}
                 )
                 now_s = time.monotonic()
-                steps_per_s = config.log_every / (now_s - logged_s)
+                steps_per_s = (done - logged) / (now_s - logged_s)
                 rates = {
                     "clips_per_s": steps_per_s * config.batch,
                     "data_wait": waited_s / (now_s - logged_s),
@@ -150,7 +150,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                     if log is not None:
                         log.write(done, {"lr": stepper.param_groups[0]["lr"], **values}, rates)
                 note = progress_note(values, rates)
-                waited_s, logged_s = 0.0, now_s
+                waited_s, logged_s, logged = 0.0, now_s, done
             if validate_now:
                 measures: dict[str, float] = {}
                 with ranks.together():

@@ -163,26 +163,40 @@ def _realign(phase: Tensor, unit: Tensor, position: Tensor, magnitude: Tensor, h
     loudness = torch.linalg.vector_norm(magnitude, dim=-1)
     source = position.round()
     rate = position[:, 1:2] - position[:, :1]
-    ahead = (position - source + _event(loudness) * (rate - 1)).float().flatten()
+    ahead = (position - source + _event(loudness) * (rate - 1)).flatten()
 
     row = torch.arange(n, device=phase.device)[:, None]
     anchor, segment = distinct((row * n_frames + _anchors(loudness)).flatten())
     source = (row * unit.shape[1] + source.long()).flatten().index_select(0, anchor)
-    advance_per_hop = 2 * torch.pi * hop * torch.arange(n_bins, device=phase.device)
-    angle = ahead.index_select(0, anchor)[:, None] * advance_per_hop
-    change = torch.polar(torch.ones_like(angle), angle)
+    change = _linear_phase(2 * torch.pi * hop * ahead.index_select(0, anchor), n_bins)
     change *= _rows(unit.flatten(0, 1), source)
     change *= _rows(phase.flatten(0, 1), anchor).conj_physical_()
     phase *= (change if segment is None else _rows(change, segment)).view_as(phase)
 
 
+def _linear_phase(advance: Tensor, n_bins: int) -> Tensor:
+    """(m,) float64 radians a bin -> (m, F) complex64, ``exp(i f advance)``.
+
+    ``f = 32 a + b`` and the product of both: sines take long, and in float32 their last bit depends
+    on where in a vector they are computed, so that a clip's views would depend on its neighbours.
+    """
+    bins = torch.arange(max(32, -(-n_bins // 32)), device=advance.device)
+    angle = advance[:, None] * bins
+    fine, coarse = (
+        torch.polar(torch.ones_like(part), part).to(torch.complex64)
+        for part in (angle[:, :32], 32 * angle[:, : -(-n_bins // 32)])
+    )
+    return (coarse[:, :, None] * fine[:, None]).flatten(1)[:, :n_bins]
+
+
 def _event(loudness: Tensor) -> Tensor:
     """(n, K) how many frames after each frame the loudness around it has its maximum, within half.
 
-    The vertex of the parabola through three frames.
+    The vertex of the parabola through three frames. One that is bent by less than 1% of the
+    loudness counts as that: what is steady has no event, and rounding must not place one.
     """
     before, after = pad(loudness, (1, -1)), pad(loudness, (-1, 1))
-    bend = (before - 2 * loudness + after).clamp(max=-TINY)
+    bend = torch.minimum(before - 2 * loudness + after, -0.01 * loudness - TINY)
     return (0.5 * (before - after) / bend).clamp(-0.5, 0.5)
 
 

@@ -38,6 +38,8 @@ from train.config import RECIPES, TrainConfig
 from train.objectives import build_objective
 
 ROOT = Path(__file__).parents[2]
+# of now: conftest.py, which makes the clips, keeps tests to one thread
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 RATE_HZ = 16_000
 COMMAND = [sys.executable, "-c", "import sys; from train.cli import main; sys.exit(main())"]
 HEAD = ["recipe", "compiled", "steps/s", "clips/s", "data wait", "peak memory", "resumed"]
@@ -66,10 +68,9 @@ class Run:
 
     def go(self, n_rows: int, seconds: float) -> int:
         """Trains until so many more rows and then seconds later; returns the most bytes it held."""
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         before = len(self.rows())
         with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen(self._line, env=environment, stderr=said, stdout=said)
+            process = subprocess.Popen(self._line, env=ENVIRONMENT, stderr=said, stdout=said)
             end_s = time.monotonic() + START_S
             while len(self.rows()) < before + n_rows and not ended(process.pid):
                 if time.monotonic() > end_s:
