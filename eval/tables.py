@@ -84,9 +84,10 @@ def score_text(accuracy: float, ci95: float) -> str:
 def protocol(scores: pd.DataFrame) -> str:
     """Return the protocol in one line: what moves the numbers and belongs under every table."""
     first = scores.iloc[0]
+    models = scores.groupby("classifier", sort=False)["model"].unique()
     judges = " · ".join(
-        f"{classifier} classifier for {', '.join(rows['model'].unique())}"
-        for classifier, rows in scores.groupby("classifier", sort=False)
+        f"{classifier} classifier" + (f" for {', '.join(names)}" if len(models) > 1 else "")
+        for classifier, names in models.items()
     )
     features = "L2-normalised" if first.normalise_features == "l2" else "as they are"
     pieces = " and ".join(dict.fromkeys(scores["piece"]))

@@ -63,6 +63,7 @@ def test_the_protocol_names_all_that_moves_the_numbers(scores: pd.DataFrame) -> 
         "centroid classifier for mean log-mel",
     ):
         assert part in line
+    assert protocol(scores[scores["classifier"] == "sgd"]).endswith("sgd classifier")
 
 
 def test_scores_have_a_row_a_set_and_a_column_a_model(scores: pd.DataFrame) -> None:
