@@ -9,7 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 def render(room: str, template: str, **values: Any) -> str:
     """The HTML of a template of a room; it extends `page.html.j2`, which lies here."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(room, "."), PackageLoader("command", ".")]),
+        loader=ChoiceLoader([PackageLoader(f"slvr.{folder}", ".") for folder in (room, "command")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

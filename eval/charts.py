@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from command.charts import ACCENT, INK, LINE, MUTED, PALE, drawing, svg
+from slvr.command.charts import ACCENT, INK, LINE, MUTED, PALE, drawing, svg
 
 
 def bars(scores: pd.DataFrame) -> Markup:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from command.line import DONE, add_options, arguments, build, exit_code, new_parser
-from eval.config import CONFIGS, EvaluateConfig
+from slvr.command.line import DONE, add_options, arguments, build, exit_code, new_parser
+from slvr.eval.config import CONFIGS, EvaluateConfig
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -30,12 +30,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def run(name: str, config: Any) -> int:
     """Evaluates, prints the tables and where the report is; returns the exit code."""
-    from eval.few_shot import evaluate
-    from eval.invariance import invariance
-    from eval.probe import probe
-    from eval.report import Report, print_report
-    from eval.retrieve import retrieve
-    from eval.weights import weights
+    from slvr.eval.few_shot import evaluate
+    from slvr.eval.invariance import invariance
+    from slvr.eval.probe import probe
+    from slvr.eval.report import Report, print_report
+    from slvr.eval.retrieve import retrieve
+    from slvr.eval.weights import weights
 
     commands: dict[str, Callable[[Any], tuple[Path, Report]]] = {
         "": evaluate,

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from command.progress import track
-from shards.clip import SAMPLE_RATE_HZ
-from shards.files import write_text
-from shards.read import ClipDataset, ShardDirectory
+from slvr.command.progress import track
+from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.files import write_text
+from slvr.shards.read import ClipDataset, ShardDirectory
 
 _Int = TypeVar("_Int", bound=np.integer[Any])
 _Values = np.memmap[Any, np.dtype[np.float32]]

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from eval.protocol import Waveforms
-from model.encoder import TASKS, Encoder
-from model.folding import folded
-from pipeline.frontend import FrontEnd
-from pipeline.normalise import normalise
-from shards.clip import SAMPLE_RATE_HZ
+from slvr.eval.protocol import Waveforms
+from slvr.model.encoder import TASKS, Encoder
+from slvr.model.folding import folded
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.normalise import normalise
+from slvr.shards.clip import SAMPLE_RATE_HZ
 
 
 class EncoderEmbedder:

@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from eval.charts import bars
-from eval.classify import few_shot_accuracies, mean_and_ci
-from eval.config import EvaluateConfig
-from eval.config import Tasks as TaskSettings
-from eval.embed import Embedder
-from eval.embedders import MeanLogMel
-from eval.inputs import (
+from slvr.eval.charts import bars
+from slvr.eval.classify import few_shot_accuracies, mean_and_ci
+from slvr.eval.config import EvaluateConfig
+from slvr.eval.config import Tasks as TaskSettings
+from slvr.eval.embed import Embedder
+from slvr.eval.embedders import MeanLogMel
+from slvr.eval.inputs import (
     EvaluatedModel,
     EvaluatedSet,
     clip_labels,
@@ -25,11 +25,11 @@ from eval.inputs import (
     open_out,
     open_sets,
 )
-from eval.protocol import PROTOCOLS
-from eval.published import SETS
-from eval.report import Report, write_report
-from eval.tables import comparison_table, protocol, score_table, score_text
-from eval.tasks import Tasks, sample_tasks
+from slvr.eval.protocol import PROTOCOLS
+from slvr.eval.published import SETS
+from slvr.eval.report import Report, write_report
+from slvr.eval.tables import comparison_table, protocol, score_table, score_text
+from slvr.eval.tasks import Tasks, sample_tasks
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The HEAR 2021 interface, so that other benchmark kits can run our models.
 
 The three functions and the model's attributes are those of https://hearbenchmark.com/hear-api.html;
-a kit is given the module `eval.hear` and, as the model's file, a run folder of `train` or a
+a kit is given the module `slvr.eval.hear` and, as the model's file, a run folder of `train` or a
 checkpoint.
 
 Letters: B clips, T samples, P pieces of a clip, W timestamps, D embedding.
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eval.embed import LEAST_SAMPLES, cut
-from model.checkpoint import load_encoder
-from model.encoder import Encoder
-from model.folding import folded
-from pipeline.frontend import FrontEnd
-from pipeline.normalise import Normalisation, normalise
-from shards.clip import SAMPLE_RATE_HZ
+from slvr.eval.embed import LEAST_SAMPLES, cut
+from slvr.model.checkpoint import load_encoder
+from slvr.model.encoder import Encoder
+from slvr.model.folding import folded
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.normalise import Normalisation, normalise
+from slvr.shards.clip import SAMPLE_RATE_HZ
 
 _HOP_MS = 50
 """The greatest spacing of timestamps that HEAR advises."""

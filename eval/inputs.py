@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from command.record import RECORD, write_record
-from eval.config import Models
-from eval.embed import Embedder, Features, embed
-from eval.embedders import CallableEmbedder, EncoderEmbedder, untrained
-from eval.protocol import PROTOCOLS, piece_s
-from model.checkpoint import load_encoder
-from model.encoder import Encoder
-from shards.read import ShardDirectory
+from slvr.command.record import RECORD, write_record
+from slvr.eval.config import Models
+from slvr.eval.embed import Embedder, Features, embed
+from slvr.eval.embedders import CallableEmbedder, EncoderEmbedder, untrained
+from slvr.eval.protocol import PROTOCOLS, piece_s
+from slvr.model.checkpoint import load_encoder
+from slvr.model.encoder import Encoder
+from slvr.shards.read import ShardDirectory
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def open_out(config: Models, command: str, sets: Sequence[EvaluatedSet]) -> Path
 def features_of(
     model: Embedder, data: EvaluatedSet, config: Models, device: torch.device
 ) -> Features:
-    """The features of a set; `eval.embed.embed`'s errors."""
+    """The features of a set; `slvr.eval.embed.embed`'s errors."""
     return embed(
         model, data.directory, data.split, data.piece_s, Path(config.cache), config.batch, device
     )

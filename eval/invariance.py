@@ -17,17 +17,24 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from command.progress import track
-from eval.charts import heatmap
-from eval.config import InvarianceConfig
-from eval.embed import Embedder, Features, cut, pieces_a_batch
-from eval.few_shot import training_details
-from eval.inputs import EvaluatedSet, features_of, open_device, open_models, open_out, open_sets
-from eval.published import INVARIANCE
-from eval.report import Report, write_report
-from eval.tables import PUBLISHED, Table
-from pipeline.augmentations import DEFAULT, Augmentation
-from shards.clip import SAMPLE_RATE_HZ
+from slvr.command.progress import track
+from slvr.eval.charts import heatmap
+from slvr.eval.config import InvarianceConfig
+from slvr.eval.embed import Embedder, Features, cut, pieces_a_batch
+from slvr.eval.few_shot import training_details
+from slvr.eval.inputs import (
+    EvaluatedSet,
+    features_of,
+    open_device,
+    open_models,
+    open_out,
+    open_sets,
+)
+from slvr.eval.published import INVARIANCE
+from slvr.eval.report import Report, write_report
+from slvr.eval.tables import PUBLISHED, Table
+from slvr.pipeline.augmentations import DEFAULT, Augmentation
+from slvr.shards.clip import SAMPLE_RATE_HZ
 
 _ROWS_AT_ONCE = 1 << 14
 

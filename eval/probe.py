@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eval.charts import heatmap
-from eval.config import ProbeConfig
-from eval.few_shot import training_details
-from eval.inputs import (
+from slvr.eval.charts import heatmap
+from slvr.eval.config import ProbeConfig
+from slvr.eval.few_shot import training_details
+from slvr.eval.inputs import (
     EvaluatedSet,
     features_of,
     open_device,
@@ -27,9 +27,9 @@ from eval.inputs import (
     open_out,
     open_sets,
 )
-from eval.precision import average_precision
-from eval.report import Report, write_report
-from eval.tables import Table
+from slvr.eval.precision import average_precision
+from slvr.eval.report import Report, write_report
+from slvr.eval.tables import Table
 
 _BATCH = 256
 

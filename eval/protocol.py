@@ -7,8 +7,8 @@ accuracy; every table names the protocol it was made with.
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.published import SETS
-from pipeline.normalise import Normalisation
+from slvr.eval.published import SETS
+from slvr.pipeline.normalise import Normalisation
 
 Waveforms = Literal["none"] | Normalisation
 

@@ -11,10 +11,10 @@ import pandas as pd
 from markupsafe import Markup
 from rich.console import Console
 
-from command.page import render
-from command.record import RECORD
-from eval.tables import Table, latex, markdown, terminal
-from shards.files import write_text
+from slvr.command.page import render
+from slvr.command.record import RECORD
+from slvr.eval.tables import Table, latex, markdown, terminal
+from slvr.shards.files import write_text
 
 REPORT = "report.html"
 

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from eval.charts import heatmap
-from eval.config import RetrieveConfig
-from eval.few_shot import training_details
-from eval.inputs import features_of, open_device, open_models, open_out, open_sets
-from eval.precision import average_precision
-from eval.report import Report, write_report
-from eval.tables import Table
+from slvr.eval.charts import heatmap
+from slvr.eval.config import RetrieveConfig
+from slvr.eval.few_shot import training_details
+from slvr.eval.inputs import features_of, open_device, open_models, open_out, open_sets
+from slvr.eval.precision import average_precision
+from slvr.eval.report import Report, write_report
+from slvr.eval.tables import Table
 
 
 def retrieve(config: RetrieveConfig) -> tuple[Path, Report]:

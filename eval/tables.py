@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from rich.table import Table as RichTable
 
-from eval.published import ACCURACY, COUNTERPART, SETS
+from slvr.eval.published import ACCURACY, COUNTERPART, SETS
 
 PUBLISHED = " (published)"
 

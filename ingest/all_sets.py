@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from command.line import DONE, FAILED, sentence
-from ingest.archive import SUFFIXES
-from ingest.evaluation_set import EvaluationSet
-from ingest.recipes import EVALUATION_SETS
-from shards.clip import OK
+from slvr.command.line import DONE, FAILED, sentence
+from slvr.ingest.archive import SUFFIXES
+from slvr.ingest.evaluation_set import EvaluationSet
+from slvr.ingest.recipes import EVALUATION_SETS
+from slvr.shards.clip import OK
 
 RIGHT = frozenset({"clips", "classes", "hours", "GB", "MB"})
 """Columns of numbers."""
@@ -75,7 +75,7 @@ def ingest_all(root: Path, out: Path, ingest: Callable[[EvaluationSet, Path], in
 
 
 def _result(data_set: type[EvaluationSet], path: Path) -> tuple[str, ...]:
-    from shards.read import ShardDirectory  # noqa: PLC0415 - loads torch
+    from slvr.shards.read import ShardDirectory  # noqa: PLC0415 - loads torch
 
     directory = ShardDirectory.open(path)
     rows = directory.rows()

@@ -24,7 +24,7 @@ from typing import BinaryIO, Protocol, cast
 
 import indexed_gzip
 
-from shards.files import AtomicFile
+from slvr.shards.files import AtomicFile
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_MEMBERS = 1_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest.download import Remote, fetch
+from slvr.ingest.download import Remote, fetch
 
 BASE_URL = (
     "https://raw.githubusercontent.com/CHeggan/Few-Shot-Classification-for-Audio-Evaluation/"

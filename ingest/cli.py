@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from command.line import DONE, FAILED, add_options, arguments, build, exit_code, new_parser
-from ingest.expected import compare
-from ingest.job import Outcome
-from ingest.looks import LOOKS
-from ingest.recipe import Recipe
-from ingest.recipes import RECIPES
-from shards.clip import UNSETTLED
+from slvr.command.line import DONE, FAILED, add_options, arguments, build, exit_code, new_parser
+from slvr.ingest.expected import compare
+from slvr.ingest.job import Outcome
+from slvr.ingest.looks import LOOKS
+from slvr.ingest.recipe import Recipe
+from slvr.ingest.recipes import RECIPES
+from slvr.shards.clip import UNSETTLED
 
 CACHE = Path("~/.cache/slvr")
 
@@ -114,8 +114,8 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
         output: where it goes, and how.
         again: statuses of clips in finished shards to ask for once more.
     """
-    from command.record import write_record
-    from ingest import job
+    from slvr.command.record import write_record
+    from slvr.ingest import job
 
     workers = output.workers or os.cpu_count() or 1
     max_fail = recipe.MAX_FAIL if output.max_fail is None else output.max_fail
@@ -164,7 +164,7 @@ def _print_outcome(out: Path, outcome: Outcome) -> None:
 
 def all_sets(options: All) -> int:
     """Ingests every set whose source is there; returns the exit code."""
-    from ingest.all_sets import ingest_all
+    from slvr.ingest.all_sets import ingest_all
 
     shared = {f.name: getattr(options, f.name) for f in fields(Output)}
 
@@ -176,7 +176,7 @@ def all_sets(options: All) -> int:
 
 def list_sets(_: List) -> int:
     """Prints the table of the sets; returns the exit code."""
-    from ingest.all_sets import list_sets as table
+    from slvr.ingest.all_sets import list_sets as table
 
     print(table())
     return DONE
@@ -184,8 +184,8 @@ def list_sets(_: List) -> int:
 
 def retry(options: Retry) -> int:
     """Asks again for failed clips; returns the exit code."""
-    from ingest.ledger import read_about
-    from shards.clip import OK, STATUSES
+    from slvr.ingest.ledger import read_about
+    from slvr.shards.clip import OK, STATUSES
 
     again = options.status.split(",")
     if not set(again) <= set(STATUSES) - {OK}:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from shards.audio import with_audio
-from shards.clip import SAMPLE_RATE_HZ, Clip
-from shards.files import file_sha256
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip
+from slvr.shards.files import file_sha256
 
 Encoded = Path | bytes
 """An audio file: its path, or its content."""
@@ -35,7 +35,7 @@ SEEK_MARGIN_S = 1.0
 
 @dataclass
 class UnusableAudioError(Exception):
-    """Audio that gives no clip: a status of `shards.clip.STATUSES`, a reason and details."""
+    """Audio that gives no clip: a status of `slvr.shards.clip.STATUSES`, a reason and details."""
 
     status: str
     reason: str

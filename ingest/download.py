@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from command.progress import track
+from slvr.command.progress import track
 
 ATTEMPTS = 5
 """In a row without a byte, for each mirror; proxies come from the environment."""

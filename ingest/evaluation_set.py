@@ -18,14 +18,14 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import ClassVar
 
-from command.progress import track
-from ingest.archive import Volume, find_volumes, open_volume
-from ingest.class_splits import ClassSplits, fetch_class_splits, read_json
-from ingest.decode import declared_duration_s, decoded_clip
-from ingest.download import Remote, fetch
-from ingest.expected import Expected
-from ingest.recipe import Plan
-from shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
+from slvr.command.progress import track
+from slvr.ingest.archive import Volume, find_volumes, open_volume
+from slvr.ingest.class_splits import ClassSplits, fetch_class_splits, read_json
+from slvr.ingest.decode import declared_duration_s, decoded_clip
+from slvr.ingest.download import Remote, fetch
+from slvr.ingest.expected import Expected
+from slvr.ingest.recipe import Plan
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shards.clip import OK
-from shards.manifest import Row
+from slvr.shards.clip import OK
+from slvr.shards.manifest import Row
 
 SHOWN = 10
 """Classes named one by one."""

@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.image import imsave
 from scipy.signal import stft
 
-from command.page import data_url, render
-from shards.audio import encode
-from shards.clip import OK
-from shards.read import ClipDataset, ShardDirectory
+from slvr.command.page import data_url, render
+from slvr.shards.audio import encode
+from slvr.shards.clip import OK
+from slvr.shards.read import ClipDataset, ShardDirectory
 
 PAGE = "inspect.html"
 N_SHOWN = 24

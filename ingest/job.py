@@ -19,19 +19,19 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from command.progress import track
-from command.record import RECORD, package_versions
-from ingest.ledger import LEDGER, LOCK, About, Ledger
-from ingest.pace import Pace
-from ingest.recipe import Plan, Recipe, RemoteRecipe
-from ingest.remote import RemoteMaker
-from ingest.reopen import reopen
-from ingest.spool import Spool
-from shards.clip import OK, SAMPLE_RATE_HZ, Clip
-from shards.croissant import CROISSANT, croissant
-from shards.files import file_sha256
-from shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
-from shards.write import ShardWriter, finish, index_of
+from slvr.command.progress import track
+from slvr.command.record import RECORD, package_versions
+from slvr.ingest.ledger import LEDGER, LOCK, About, Ledger
+from slvr.ingest.pace import Pace
+from slvr.ingest.recipe import Plan, Recipe, RemoteRecipe
+from slvr.ingest.remote import RemoteMaker
+from slvr.ingest.reopen import reopen
+from slvr.ingest.spool import Spool
+from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
+from slvr.shards.croissant import CROISSANT, croissant
+from slvr.shards.files import file_sha256
+from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
+from slvr.shards.write import ShardWriter, finish, index_of
 
 NOMINAL_CLIP_S = 10.0
 """Length of a clip for which the plan knows none."""

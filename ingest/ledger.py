@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from command.record import package_versions
-from shards.clip import Clip
-from shards.manifest import Row, ShardInfo
+from slvr.command.record import package_versions
+from slvr.shards.clip import Clip
+from slvr.shards.manifest import Row, ShardInfo
 
 LEDGER = "ledger.sqlite"
 LOCK = "ledger.lock"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from command.line import DONE, FAILED
+from slvr.command.line import DONE, FAILED
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Inspect:
 
 def verify(options: Verify) -> int:
     """Checks a shard directory; returns the exit code."""
-    from command.progress import track
-    from shards.read import ShardDirectory
-    from shards.verify import verify as find_damages
+    from slvr.command.progress import track
+    from slvr.shards.read import ShardDirectory
+    from slvr.shards.verify import verify as find_damages
 
     directory = ShardDirectory.open(options.directory)
     shards = directory.manifest.shards
@@ -73,7 +73,7 @@ def verify(options: Verify) -> int:
 
 def status(options: Status) -> int:
     """Shows how far an ingest has come; returns the exit code."""
-    from ingest.status import read_status
+    from slvr.ingest.status import read_status
 
     print(read_status(Path(options.directory)))
     return DONE
@@ -83,8 +83,8 @@ def diff(options: Diff) -> int:
     """Compares two shard directories; returns the exit code."""
     import json
 
-    from shards.compare import compare
-    from shards.files import write_text
+    from slvr.shards.compare import compare
+    from slvr.shards.files import write_text
 
     found = compare(Path(options.a), Path(options.b))
     if options.json is not None:
@@ -98,9 +98,9 @@ def diff(options: Diff) -> int:
 
 def inspect(options: Inspect) -> int:
     """Writes the page of a shard directory; returns the exit code."""
-    from ingest.inspection import PAGE, page
-    from shards.files import write_text
-    from shards.read import ShardDirectory
+    from slvr.ingest.inspection import PAGE, page
+    from slvr.shards.files import write_text
+    from slvr.shards.read import ShardDirectory
 
     directory = ShardDirectory.open(options.directory)
     out = Path(options.out or directory.path / PAGE)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from ingest.expected import Expected
-from ingest.pace import Politeness
-from shards.clip import Clip
+from slvr.ingest.expected import Expected
+from slvr.ingest.pace import Politeness
+from slvr.shards.clip import Clip
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import dataclasses
 import random
 import time
 
-from ingest.fetch_errors import FetchFailure
-from ingest.ledger import Attempt, Ledger
-from ingest.pace import Pace
-from ingest.recipe import RemoteRecipe
-from ingest.spool import Spool
-from shards.clip import UNSETTLED, Clip
+from slvr.ingest.fetch_errors import FetchFailure
+from slvr.ingest.ledger import Attempt, Ledger
+from slvr.ingest.pace import Pace
+from slvr.ingest.recipe import RemoteRecipe
+from slvr.ingest.spool import Spool
+from slvr.shards.clip import UNSETTLED, Clip
 
 
 class RemoteMaker:

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ingest.ledger import Ledger
-from ingest.spool import Spool
-from shards.clip import OK, Clip
-from shards.manifest import Row, clip_of
+from slvr.ingest.ledger import Ledger
+from slvr.ingest.spool import Spool
+from slvr.shards.clip import OK, Clip
+from slvr.shards.manifest import Row, clip_of
 
 
 def reopen(

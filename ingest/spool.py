@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from shards.clip import Clip
-from shards.files import AtomicFile
-from shards.manifest import clip_of, clip_row
+from slvr.shards.clip import Clip
+from slvr.shards.files import AtomicFile
+from slvr.shards.manifest import clip_of, clip_row
 
 
 class Spool:

@@ -4,8 +4,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.ledger import About, open_to_read, read_about, writer_of
-from shards.clip import UNSETTLED
+from slvr.ingest.ledger import About, open_to_read, read_about, writer_of
+from slvr.shards.clip import UNSETTLED
 
 RATE_WINDOW_S = 3600.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.norms import ONE, Passes, ViewNorm
+from slvr.model.norms import ONE, Passes, ViewNorm
 
 
 class AdaptedConv(nn.Module):

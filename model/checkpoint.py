@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from model.encoder import VARIANTS, Encoder
-from model.released import load_released, parse_released_name, read_released
+from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.released import load_released, parse_released_name, read_released
 
 PATTERN = "step-*.safetensors"
 BEST = "best.safetensors"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.adapters import AdaptedConv
-from model.norms import ONE, Passes, ViewNorm
+from slvr.model.adapters import AdaptedConv
+from slvr.model.norms import ONE, Passes, ViewNorm
 
 VARIANTS = ("none", "split", "bn", "series", "parallel")
 TASKS = ("contrastive", "predictive")

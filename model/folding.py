@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model.adapters import AdaptedConv
-from model.encoder import Encoder
-from model.norms import ONE, Passes, ViewNorm
+from slvr.model.adapters import AdaptedConv
+from slvr.model.encoder import Encoder
+from slvr.model.norms import ONE, Passes, ViewNorm
 
 
 def folded(encoder: Encoder) -> Encoder:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.gather import gathered, processes, rank
+from slvr.model.gather import gathered, processes, rank
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float, *, over_ranks: bool = False) -> Tensor:

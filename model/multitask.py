@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from model.encoder import TASKS, Encoder
-from model.objectives import Objective, Targets
+from slvr.model.encoder import TASKS, Encoder
+from slvr.model.objectives import Objective, Targets
 
 
 class Losses(NamedTuple):

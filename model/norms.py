@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from model.gather import gathered, processes
+from slvr.model.gather import gathered, processes
 
 
 class Passes(NamedTuple):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.losses import nt_xent, simsiam
+from slvr.model.losses import nt_xent, simsiam
 
 
 class Targets(NamedTuple):
@@ -36,8 +36,8 @@ class Targets(NamedTuple):
 class Objective(nn.Module, ABC):
     """`objective(h1, h2, targets)`: embeddings of two views of each clip -> scalar loss.
 
-    `model.multitask.MultiTask` pairs an objective with a task of the encoder. The weights of its
-    head are trained with the encoder and left behind when the encoder is used.
+    `slvr.model.multitask.MultiTask` pairs an objective with a task of the encoder. The weights of
+    its head are trained with the encoder and left behind when the encoder is used.
     """
 
     @abstractmethod

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.batching import Batching, Pcm, stream_batches
-from shards.read import ShardDirectory
+from slvr.pipeline.batching import Batching, Pcm, stream_batches
+from slvr.shards.read import ShardDirectory
 
 _READER = "shards"
 _SHUFFLE_BUFFER = 1024

@@ -5,11 +5,11 @@ from typing import Literal
 
 import torch
 
-from pipeline.batching import Batching, Loader
-from pipeline.loader import ClipLoader
-from pipeline.remote import RemoteLoader
-from pipeline.resident import SHARE, Resident, Watch, free_bytes, no_watch, resident_bytes
-from shards.read import ShardDirectory, is_remote
+from slvr.pipeline.batching import Batching, Loader
+from slvr.pipeline.loader import ClipLoader
+from slvr.pipeline.remote import RemoteLoader
+from slvr.pipeline.resident import SHARE, Resident, Watch, free_bytes, no_watch, resident_bytes
+from slvr.shards.read import ShardDirectory, is_remote
 
 
 def open_loader(
@@ -60,7 +60,7 @@ def open_loader(
         streamed = RemoteLoader(directory, split, batching, workers)
         return streamed, f"clips are streamed from {directory.location}"
     if loader == "dali":
-        from pipeline.dali import DaliLoader  # noqa: PLC0415
+        from slvr.pipeline.dali import DaliLoader  # noqa: PLC0415
 
         threads = max(workers, 1)
         dali = DaliLoader(directory, split, batching, threads)

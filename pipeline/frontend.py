@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from pipeline.blocks import block_rows, in_blocks
-from pipeline.torchaudio_import import functional as taf
+from slvr.pipeline.blocks import block_rows, in_blocks
+from slvr.pipeline.torchaudio_import import functional as taf
 
 # Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
 LOG_FLOOR = 2.220446049250313e-16

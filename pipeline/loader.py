@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.batching import Batching, Ints, cut_batch, places
-from shards.read import ClipDataset
+from slvr.pipeline.batching import Batching, Ints, cut_batch, places
+from slvr.shards.read import ClipDataset
 
 
 class ClipLoader:

@@ -9,11 +9,11 @@ from itertools import islice
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pipeline.batching import Batching, Pcm, stream_batches
-from pipeline.loader import by_workers
-from shards.audio import decode
-from shards.manifest import ShardInfo
-from shards.read import ShardDirectory
+from slvr.pipeline.batching import Batching, Pcm, stream_batches
+from slvr.pipeline.loader import by_workers
+from slvr.shards.audio import decode
+from slvr.shards.manifest import ShardInfo
+from slvr.shards.read import ShardDirectory
 
 SHUFFLE_BUFFER = 1000
 """Clips, still encoded, that wait to be drawn in each worker: about 200 MB at 10 s."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.batching import Batching, Ints, cut_starts, places
-from shards.read import ClipDataset
+from slvr.pipeline.batching import Batching, Ints, cut_starts, places
+from slvr.shards.read import ClipDataset
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")

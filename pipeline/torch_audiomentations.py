@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.augmentations.contract import Augmentation, Params
-from pipeline.torchaudio_import import functional as _torchaudio  # noqa: F401
-from shards.clip import SAMPLE_RATE_HZ
+from slvr.pipeline.augmentations.contract import Augmentation, Params
+from slvr.pipeline.torchaudio_import import functional as _torchaudio  # noqa: F401
+from slvr.shards.clip import SAMPLE_RATE_HZ
 
 # isort: split
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
@@ -35,7 +35,7 @@ def augmentation_from(text: str) -> Augmentation:
     Args:
         text: ``package.Class`` or ``package.Class(option=value, ...)`` with plain values, for
             example ``torch_audiomentations.Gain(max_gain_in_db=0)``. The class is a transform of
-            torch-audiomentations, or one that keeps ``pipeline.augmentations.contract``.
+            torch-audiomentations, or one that keeps ``slvr.pipeline.augmentations.contract``.
 
     Raises:
         ValueError: Not of that form, no such class, or options that it does not take.
@@ -160,7 +160,7 @@ class Transform(BaseWaveformTransform):  # type: ignore[misc]  # the library is 
     """An augmentation of ours as a transform of torch-audiomentations, for its ``Compose``.
 
     Args:
-        augmentation: Any that keeps ``pipeline.augmentations.contract``.
+        augmentation: Any that keeps ``slvr.pipeline.augmentations.contract``.
         mode: ``"per_example"`` gives all channels of a clip the same parameters,
             ``"per_channel"`` each its own.
         options: ``p``, ``p_mode`` and the rest of the library's own options.

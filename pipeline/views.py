@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.augmentations import DEFAULT, Augmentation, Comparable, Params
-from pipeline.blocks import block_rows
+from slvr.pipeline.augmentations import DEFAULT, Augmentation, Comparable, Params
+from slvr.pipeline.blocks import block_rows
 
 N_VIEWS = 2
 
@@ -142,7 +142,7 @@ class Views:
 
     Args:
         augmentations: What to choose from; any object that keeps the contract of
-            ``pipeline.augmentations.contract`` can join and gets a label column.
+            ``slvr.pipeline.augmentations.contract`` can join and gets a label column.
         min_ops: Shortest chain; 0 leaves some clips as they are.
         max_ops: Longest chain; all augmentations if not given.
 

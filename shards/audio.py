@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from shards.clip import OK, Clip
+from slvr.shards.clip import OK, Clip
 
 CODECS = ("flac", "wav")
 _FLAC_HEAD = b"fLaC\0\0\0\x22"

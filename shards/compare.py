@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shards.clip import OK
-from shards.manifest import CLIPS
+from slvr.shards.clip import OK
+from slvr.shards.manifest import CLIPS
 
 ONLY_A, ONLY_B = "only in A", "only in B"
 SAME_PCM, DIFFERENT_PCM = "same PCM", "different PCM"

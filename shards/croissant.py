@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shards.manifest import CLIPS, CLIPS_SCHEMA, Manifest
+from slvr.shards.manifest import CLIPS, CLIPS_SCHEMA, Manifest
 
 CROISSANT = "croissant.json"
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.clip import Clip, Source
-from shards.files import AtomicFile
+from slvr.shards.clip import Clip, Source
+from slvr.shards.files import AtomicFile
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from shards.audio import decode
-from shards.clip import OK, SAMPLE_RATE_HZ
-from shards.manifest import CLIPS, MANIFEST, Manifest, ShardInfo
+from slvr.shards.audio import decode
+from slvr.shards.clip import OK, SAMPLE_RATE_HZ
+from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, ShardInfo
 
 Pcm = npt.NDArray[np.int16]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from shards.audio import decode, pcm_sha256
-from shards.clip import OK, STATUSES
-from shards.croissant import CROISSANT, croissant
-from shards.files import file_sha256
-from shards.manifest import CLIPS, ShardInfo
-from shards.read import ShardDirectory
-from shards.write import index_line, index_text
+from slvr.shards.audio import decode, pcm_sha256
+from slvr.shards.clip import OK, STATUSES
+from slvr.shards.croissant import CROISSANT, croissant
+from slvr.shards.files import file_sha256
+from slvr.shards.manifest import CLIPS, ShardInfo
+from slvr.shards.read import ShardDirectory
+from slvr.shards.write import index_line, index_text
 
 Samples = dict[str, dict[str, tuple[int, bytes]]]
 """Key -> member suffix -> byte offset and content."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from shards.clip import OK, Clip
-from shards.croissant import CROISSANT, croissant
-from shards.files import AtomicFile, file_sha256, write_text
-from shards.manifest import (
+from slvr.shards.clip import OK, Clip
+from slvr.shards.croissant import CROISSANT, croissant
+from slvr.shards.files import AtomicFile, file_sha256, write_text
+from slvr.shards.manifest import (
     CLIPS,
     MANIFEST,
     Manifest,

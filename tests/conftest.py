@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards.audio import with_audio
-from shards.clip import Clip, Source
-from shards.manifest import ShardInfo
-from shards.read import ShardDirectory
-from shards.write import ShardWriter, finish
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import Clip, Source
+from slvr.shards.manifest import ShardInfo
+from slvr.shards.read import ShardDirectory
+from slvr.shards.write import ShardWriter, finish
 
 ABOUT = {
     "recipe": "test",

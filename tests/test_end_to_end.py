@@ -102,22 +102,22 @@ def test_the_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
             assert f"usage: {name}" in done.stdout
         assert min(seconds) < 2, f"{name} --help took {min(seconds):.1f} s"
     found = subprocess.run(
-        [python, "-c", "import eval.report, ingest; print(eval.report.__file__)"],
+        [python, "-c", "import slvr.eval.report; print(slvr.eval.report.__file__)"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
     assert found.stdout.startswith(str(site))
-    assert (site / "eval" / "report.html.j2").is_file()
-    assert not (site / "shards" / "demo").exists()
+    assert (site / "slvr" / "eval" / "report.html.j2").is_file()
+    assert not (site / "slvr" / "shards" / "demo").exists()
 
 
 @pytest.mark.parametrize("name", ["ingest", "train", "evaluate"])
 def test_help_loads_no_torch(name: str, tmp_path: Path) -> None:
     module = {"evaluate": "eval"}.get(name, name)
     code = (
-        f"import sys; from {module}.cli import main\n"
+        f"import sys; from slvr.{module}.cli import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit:\n    pass\n"
         "print('torch' in sys.modules)"

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eval import charts
+from slvr.eval import charts
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import torch
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from threadpoolctl import threadpool_limits
 
-from eval import classify
-from eval.classify import CLASSIFIERS, few_shot_accuracies, logistic, mean_and_ci, sgd_duals
-from eval.config import EvaluateConfig
-from eval.tasks import Tasks, sample_tasks
+from slvr.eval import classify
+from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies, logistic, mean_and_ci, sgd_duals
+from slvr.eval.config import EvaluateConfig
+from slvr.eval.tasks import Tasks, sample_tasks
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "fewshot_features.npz"
 SGD: dict = {

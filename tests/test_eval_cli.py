@@ -9,14 +9,14 @@ import pytest
 import torch
 from docstring_parser import parse_from_object
 
-from eval.cli import main
-from eval.config import CONFIGS, EvaluateConfig
-from eval.embedders import EncoderEmbedder
-from eval.report import REPORT
-from model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
-from model.encoder import Encoder
-from model.released import published_names
-from shards.read import ShardDirectory
+from slvr.eval.cli import main
+from slvr.eval.config import CONFIGS, EvaluateConfig
+from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.report import REPORT
+from slvr.model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
+from slvr.model.encoder import Encoder
+from slvr.model.released import published_names
+from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
 SHAPE = {"variant": "parallel", "dim": 16, "width": 4}
@@ -277,7 +277,7 @@ def test_every_setting_is_described() -> None:
 
 def test_help_knows_every_setting_and_loads_no_torch() -> None:
     code = (
-        "import sys; from eval.cli import main\n"
+        "import sys; from slvr.eval.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: print('torch' in sys.modules)"
     )

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from eval.embed import Features, cut, embed
-from eval.embedders import EncoderEmbedder, MeanLogMel, untrained
-from model.encoder import Encoder
-from shards.read import ShardDirectory
+from slvr.eval.embed import Features, cut, embed
+from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, untrained
+from slvr.model.encoder import Encoder
+from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
 CPU = torch.device("cpu")
@@ -101,7 +101,7 @@ def test_another_model_set_or_piece_is_embedded_anew(
 def test_progress_counts_every_clip_once(
     make_directory: MakeDirectory, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("command.progress.LINE_EVERY_S", 0)
+    monkeypatch.setattr("slvr.command.progress.LINE_EVERY_S", 0)
     embedded(Moments(), make_directory(), tmp_path / "cache")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 2 and lines[-1].startswith("embed data train, moments: 12/12 ")

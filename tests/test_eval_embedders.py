@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.embedders import CallableEmbedder, EncoderEmbedder, MeanLogMel
-from model.encoder import Encoder
-from pipeline.normalise import normalise
+from slvr.eval.embedders import CallableEmbedder, EncoderEmbedder, MeanLogMel
+from slvr.model.encoder import Encoder
+from slvr.pipeline.normalise import normalise
 
 CPU = torch.device("cpu")
 MODULE = """

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval import hear
-from model.checkpoint import checkpoint_name, write_checkpoint
-from model.encoder import Encoder
+from slvr.eval import hear
+from slvr.model.checkpoint import checkpoint_name, write_checkpoint
+from slvr.model.encoder import Encoder
 
 SHAPE = {"variant": "bn", "dim": 16, "width": 4}
 

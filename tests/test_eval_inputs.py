@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from eval.config import RetrieveConfig
-from eval.inputs import EvaluatedSet, clip_labels, open_sets
-from shards.read import ShardDirectory
+from slvr.eval.config import RetrieveConfig
+from slvr.eval.inputs import EvaluatedSet, clip_labels, open_sets
+from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from conftest import ABOUT, noise
-from shards.audio import with_audio
-from shards.clip import Clip, Source
-from shards.write import ShardWriter, finish
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import Clip, Source
+from slvr.shards.write import ShardWriter, finish
 
 DIM = 1000
 MINE = f"""
@@ -26,7 +26,7 @@ def embed(waves):
 MEASURED = """
 import sys, threading
 from pathlib import Path
-from eval.cli import main
+from slvr.eval.cli import main
 
 peak, ended = 0, threading.Event()
 

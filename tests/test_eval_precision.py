@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from eval.precision import average_precision
+from slvr.eval.precision import average_precision
 
 
 @pytest.mark.parametrize("levels", [3, 1000])

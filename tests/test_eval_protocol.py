@@ -1,9 +1,9 @@
 import pytest
 
-from eval.config import EvaluateConfig
-from eval.protocol import PROTOCOLS, piece_s
-from eval.published import SETS
-from ingest.recipes import RECIPES as DATASETS
+from slvr.eval.config import EvaluateConfig
+from slvr.eval.protocol import PROTOCOLS, piece_s
+from slvr.eval.published import SETS
+from slvr.ingest.recipes import RECIPES as DATASETS
 
 
 @pytest.mark.parametrize(

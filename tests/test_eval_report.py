@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from eval.charts import bars, heatmap
-from eval.report import REPORT, Report, html, write_report
-from eval.tables import Table
+from slvr.eval.charts import bars, heatmap
+from slvr.eval.report import REPORT, Report, html, write_report
+from slvr.eval.tables import Table
 
 RECORD = {
     "config": {"n_way": 5, "checkpoint": ["runs/a"], "out": None},

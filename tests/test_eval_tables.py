@@ -3,9 +3,9 @@ import re
 import pandas as pd
 import pytest
 
-from eval.published import ACCURACY, COUNTERPART, SETS
-from eval.tables import Table, comparison_table, latex, markdown, protocol, score_table
-from train.config import RECIPES
+from slvr.eval.published import ACCURACY, COUNTERPART, SETS
+from slvr.eval.tables import Table, comparison_table, latex, markdown, protocol, score_table
+from slvr.train.config import RECIPES
 
 
 def score(model: str, name: str, accuracy: float, recipe: str = "", **changes) -> dict:

@@ -20,9 +20,7 @@ MAY_IMPORT = {
     "eval": {"command", "pipeline", "model", "shards"},
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
-
-
-# yt-dlp has no upper bound: only its newest release keeps up with YouTube
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
@@ -36,27 +34,45 @@ def imports(path: Path) -> set[str]:
     return modules
 
 
+def of_ours(module: str) -> tuple[str, ...]:
+    """`slvr.model.encoder` -> ("model", "encoder"); a stranger's module -> ()."""
+    package, *parts = module.split(".")
+    return tuple(parts) if package == "slvr" else ()
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_import_reads_slvr(path: Path) -> None:
+    bare = {module for module in imports(path) if module.split(".")[0] in ROOMS}
+    assert not bare, "beside a user's model.py or train.py a bare name finds theirs"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
     for module in imports(path):
-        other = module.split(".")[0]
-        if other in ROOMS and other != room:
-            assert other in MAY_IMPORT[room], f"{room} must not import {module}"
-        assert module != "eval", "only `from eval.x import y`: the bare name is a builtin's"
+        other = of_ours(module)[:1]
+        if other and other[0] != room:
+            assert other[0] in MAY_IMPORT[room], f"{room} must not import {module}"
 
 
 def test_eval_takes_features_from_the_pipeline_not_augmentations() -> None:
     # the one that measures how far augmentations move the features
     others = set((ROOT / "eval").rglob("*.py")) - {ROOT / "eval" / "invariance.py"}
     for path in others:
-        assert not {m for m in imports(path) if m.startswith(("pipeline.aug", "pipeline.views"))}
+        assert not {
+            m for m in imports(path) if m.startswith(("slvr.pipeline.aug", "slvr.pipeline.views"))
+        }
 
 
 def test_every_package_ships() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == set(ROOMS)
-    assert set(project["tool"]["mypy"]["packages"]) == set(ROOMS)
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {name for name in wheel["only-include"] if "/" not in name} == set(ROOMS)
+    assert wheel["sources"] == {"src/slvr": "slvr"} | {room: f"slvr/{room}" for room in ROOMS}
+    links = {path.name: path for path in (ROOT / "src" / "slvr").iterdir() if path.is_symlink()}
+    assert {name: link.readlink() for name, link in links.items()} == {
+        room: Path("../..", room) for room in ROOMS
+    }
 
 
 def test_every_dependency_is_used() -> None:
@@ -72,6 +88,7 @@ def test_every_dependency_is_used() -> None:
         name = re.match(r"[a-z0-9-]+", requirement).group()
         module = names.get(name, name.replace("-", "_"))
         assert any(m == module or m.startswith(f"{module}.") for m in used), f"{name} is unused"
+        # only the newest release of yt-dlp keeps up with YouTube
         assert "<" in requirement or name == "yt-dlp", f"{name} has no upper bound"
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from conftest import command
 from evaluation_sets import TOYS, packed, sound, tar_of, zip_of
-from ingest import archive
-from ingest.archive import find_volumes, open_volume
-from ingest.recipes.speechcommands import SpeechCommands
+from slvr.ingest import archive
+from slvr.ingest.archive import find_volumes, open_volume
+from slvr.ingest.recipes.speechcommands import SpeechCommands
 
 MEMBERS = {f"a/{i}.bin": os.urandom(20_000 + i) for i in range(40)} | {"ü ,'.txt": b"", "z": b"z"}
 
@@ -78,7 +78,7 @@ def test_seek_points_serve_a_reader_in_another_process(
     points = next((tmp_path / "indices").glob("*.gzidx"))
     assert points.stat().st_size > 3 * 32_768  # one window each
     code = (
-        "import sys; from pathlib import Path; from ingest.archive import *;"
+        "import sys; from pathlib import Path; from slvr.ingest.archive import *;"
         f"v, = find_volumes(Path({str(path)!r}), Path({str(tmp_path / 'indices')!r}));"
         "sys.stdout.buffer.write(open_volume(v).read('a/33.bin'))"
     )
@@ -272,7 +272,7 @@ def test_names_that_are_no_utf8_become_printable_rows(tmp_path: Path, kind: str)
         source = tmp_path / "tree"
         (source / name).parent.mkdir(parents=True)
         (source / name).write_bytes(wave)
-    from ingest.recipes.watkins import Watkins
+    from slvr.ingest.recipes.watkins import Watkins
 
     recipe = Watkins(source=str(source))
     (clip,) = recipe.plan(tmp_path / "cache").clips
@@ -370,8 +370,8 @@ def test_mutated_archives_never_crash_and_lose_no_clip(tmp_path: Path, kind: str
 
 def test_audio_of_mutated_files_never_crashes() -> None:
     """Mutated WAV, FLAC and MP3 decode or fail with a status of the contract."""
-    from ingest.decode import UnusableAudioError, decode_file
-    from shards.clip import STATUSES
+    from slvr.ingest.decode import UnusableAudioError, decode_file
+    from slvr.shards.clip import STATUSES
 
     draw = np.random.default_rng(1)
     for content in (sound("WAV", 16_000), sound("FLAC", 44_100, 2), sound("MP3", 48_000)):

@@ -19,15 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import command, run
-from ingest import members
-from ingest.ledger import LEDGER
-from ingest.members import MemberList
-from ingest.recipes.audioset import AudioSet
-from ingest.status import read_status
 from loopback import Route, Server, serve, silence, silent_film, tone_hz, tones
-from shards.clip import SAMPLE_RATE_HZ
-from shards.read import ShardDirectory
-from shards.verify import verify
+from slvr.ingest import members
+from slvr.ingest.ledger import LEDGER
+from slvr.ingest.members import MemberList
+from slvr.ingest.recipes.audioset import AudioSet
+from slvr.ingest.status import read_status
+from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.read import ShardDirectory
+from slvr.shards.verify import verify
 
 LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
 SHORT = tones("m4a", 3)
@@ -486,7 +486,9 @@ def test_the_opening_lines_tell_what_to_expect(
     listed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = {"segments": str(listed / "segments.csv"), "label_names": str(listed / "labels.csv")}
-    monkeypatch.setattr("ingest.recipes.audioset.missing_javascript_runtime", lambda: "No deno")
+    monkeypatch.setattr(
+        "slvr.ingest.recipes.audioset.missing_javascript_runtime", lambda: "No deno"
+    )
     line, warning = AudioSet(**options, rate=2).plan(tmp_path).notes
     assert line.startswith(
         "6 clips, about 3.0 h at 2 videos an hour, about 1 MB; expect 18 to 25 %"

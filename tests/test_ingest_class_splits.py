@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import class_splits
-from ingest.class_splits import fetch_class_splits, read_npy
 from loopback import Route, serve
+from slvr.ingest import class_splits
+from slvr.ingest.class_splits import fetch_class_splits, read_npy
 
 LISTS = {"train": ["dog", "Fin,_Finback_Whale"], "val": ["zh-CN"], "test": ["ä", "x y", "z"]}
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import soxr
 
-from ingest.decode import UnusableAudioError, declared_duration_s, decode_file
+from slvr.ingest.decode import UnusableAudioError, declared_duration_s, decode_file
 
 SOUNDFILE = {
     ".wav": ("WAV", "PCM_16"),

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest import download
-from ingest.download import Remote, fetch
 from loopback import Route, serve
+from slvr.ingest import download
+from slvr.ingest.download import Remote, fetch
 
 CONTENT = os.urandom(300_000)
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -1,4 +1,4 @@
-from ingest.expected import Expected, compare
+from slvr.ingest.expected import Expected, compare
 
 ROWS = [
     {"labels": [label], "status": status}

@@ -25,9 +25,10 @@ from yt_dlp.networking.common import Response
 from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError
 
-from ingest import fetch
-from ingest.fetch import Fetched, Fetcher, Fetchers, missing_javascript_runtime
-from ingest.fetch_errors import (
+from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
+from slvr.ingest import fetch
+from slvr.ingest.fetch import Fetched, Fetcher, Fetchers, missing_javascript_runtime
+from slvr.ingest.fetch_errors import (
     RULES,
     FetchFailure,
     classify,
@@ -35,8 +36,7 @@ from ingest.fetch_errors import (
     parse_retry_after,
     redact,
 )
-from ingest.fetch_options import FetchOptions
-from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
+from slvr.ingest.fetch_options import FetchOptions
 
 
 def options(server=None, **changes) -> FetchOptions:

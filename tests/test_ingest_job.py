@@ -12,14 +12,14 @@ import pytest
 import soundfile
 
 from conftest import command, noise, run
-from ingest import job
-from ingest.job import deal
-from ingest.ledger import About, Ledger
-from ingest.recipe import Plan
-from ingest.spool import Spool
-from shards.audio import with_audio
-from shards.clip import Clip, Source
-from shards.read import ShardDirectory
+from slvr.ingest import job
+from slvr.ingest.job import deal
+from slvr.ingest.ledger import About, Ledger
+from slvr.ingest.recipe import Plan
+from slvr.ingest.spool import Spool
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import Clip, Source
+from slvr.shards.read import ShardDirectory
 
 
 def write_sounds(root: Path, n_clips: int, seconds: float = 0.5) -> Path:

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from ingest import pace
-from ingest.pace import Pace, Politeness, RefusedError, StoppedError
+from slvr.ingest import pace
+from slvr.ingest.pace import Pace, Politeness, RefusedError, StoppedError
 
 
 class Clock:

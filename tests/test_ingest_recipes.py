@@ -8,14 +8,14 @@ import pytest
 import soundfile
 
 from conftest import noise, run
-from ingest.recipe import Plan
-from ingest.recipes import EVALUATION_SETS, RECIPES
-from ingest.recipes.demo import Demo
-from ingest.recipes.folder import Folder
-from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
-from shards.audio import decode
-from shards.clip import OK, SAMPLE_RATE_HZ
-from shards.read import ShardDirectory
+from slvr.ingest.recipe import Plan
+from slvr.ingest.recipes import EVALUATION_SETS, RECIPES
+from slvr.ingest.recipes.demo import Demo
+from slvr.ingest.recipes.folder import Folder
+from slvr.ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
+from slvr.shards.audio import decode
+from slvr.shards.clip import OK, SAMPLE_RATE_HZ
+from slvr.shards.read import ShardDirectory
 
 LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
 

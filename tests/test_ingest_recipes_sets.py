@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation_sets import TOYS, Toy, packed, sound, unpack, zip_of
-from ingest import class_splits, cli
-from ingest.evaluation_set import EvaluationSet, Files
-from ingest.recipe import Plan
-from ingest.recipes import EVALUATION_SETS
-from ingest.recipes._template import Template
-from ingest.recipes.commonvoice import MOST, CommonVoice
-from ingest.recipes.nsynth import instrument
 from loopback import Route, Server, serve
-from shards.clip import SAMPLE_RATE_HZ
-from shards.read import ShardDirectory
+from slvr.ingest import class_splits, cli
+from slvr.ingest.evaluation_set import EvaluationSet, Files
+from slvr.ingest.recipe import Plan
+from slvr.ingest.recipes import EVALUATION_SETS
+from slvr.ingest.recipes._template import Template
+from slvr.ingest.recipes.commonvoice import MOST, CommonVoice
+from slvr.ingest.recipes.nsynth import instrument
+from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.read import ShardDirectory
 
 FACTS = Path(__file__).parents[2] / "shared" / "facts"
 NAMES = sorted(EVALUATION_SETS)
@@ -83,7 +83,7 @@ def made(plan: Plan, recipe: EvaluationSet) -> list:
 @pytest.mark.parametrize("name", NAMES)
 def test_constants_are_there(name: str) -> None:
     data_set = EVALUATION_SETS[name]
-    assert name == data_set.NAME and data_set.__module__ == f"ingest.recipes.{name}"
+    assert name == data_set.NAME and data_set.__module__ == f"slvr.ingest.recipes.{name}"
     assert data_set.LICENCE and data_set.CITATION and data_set.HOMEPAGE.startswith("https://")
     assert data_set.N_CLIPS > data_set.N_CLASSES > 1
     assert (data_set.__doc__ or "").startswith("Ingests ")
@@ -139,7 +139,7 @@ def test_download_archives_and_tree_give_the_same_clips(
 
 
 def _key(text: str) -> str:
-    from shards.clip import key_of
+    from slvr.shards.clip import key_of
 
     return key_of(text)
 

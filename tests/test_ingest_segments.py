@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import segments
-from ingest.segments import (
+from loopback import Route, serve
+from slvr.ingest import segments
+from slvr.ingest.segments import (
     OFFICIAL,
     OfficialFile,
     Segment,
@@ -17,7 +18,6 @@ from ingest.segments import (
     read_label_names,
     read_segments,
 )
-from loopback import Route, serve
 
 FACTS = Path(__file__).parents[2] / "shared" / "facts"
 HEAD = "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=1\n# YTID, start_seconds\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import find_peaks, hilbert, stft
 
-from ingest.synthesis import (
+from slvr.ingest.synthesis import (
     EVALUATION_CLASSES,
     SHORTEST_S,
     SOUND_CLASSES,
@@ -15,7 +15,7 @@ from ingest.synthesis import (
     sources,
     synthesise,
 )
-from ingest.synthesis.sources import Scene
+from slvr.ingest.synthesis.sources import Scene
 
 RATE_HZ = 16000
 every_class = pytest.mark.parametrize("name", SOUND_CLASSES)
@@ -134,7 +134,7 @@ def test_another_sample_rate_gives_as_many_seconds(name):
 
 def test_clips_do_not_depend_on_the_process():
     program = (
-        "import hashlib; from ingest.synthesis import synthesise;"
+        "import hashlib; from slvr.ingest.synthesis import synthesise;"
         "print(hashlib.sha256(synthesise('harp', 5, 1.0).tobytes()).hexdigest())"
     )
     child = subprocess.run(

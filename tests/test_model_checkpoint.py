@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import (
+from slvr.model.checkpoint import (
     ENCODER,
     checkpoint_name,
     checkpoints,
@@ -12,7 +12,7 @@ from model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from model.encoder import Encoder
+from slvr.model.encoder import Encoder
 
 SHAPE = {"variant": "parallel", "dim": 20, "width": 4}
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from model.encoder import TASKS, VARIANTS, Encoder
-from model.folding import folded
-from model.norms import ViewNorm
+from slvr.model.encoder import TASKS, VARIANTS, Encoder
+from slvr.model.folding import folded
+from slvr.model.norms import ViewNorm
 
 
 def trained(variant, **options):

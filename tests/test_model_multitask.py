@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from model.encoder import VARIANTS, Encoder
-from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, SimCLR, SimSiam, Targets
+from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.multitask import MultiTask
+from slvr.model.objectives import AugmentationPrediction, SimCLR, SimSiam, Targets
 
 
 def build(variant="parallel", *, contrastive=True, predictive=True, **options):

@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from model.encoder import VARIANTS, Encoder
-from model.norms import Passes, ViewNorm, synchronise
-from model.objectives import SimSiam
+from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.norms import Passes, ViewNorm, synchronise
+from slvr.model.objectives import SimSiam
 
 N_CLIPS = 6
 

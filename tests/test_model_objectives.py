@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.losses import nt_xent, simsiam
-from model.objectives import (
+from slvr.model.losses import nt_xent, simsiam
+from slvr.model.objectives import (
     AugmentationPrediction,
     AugSelf,
     Joint,

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-import model
-from model.encoder import TASKS, VARIANTS, Encoder
-from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, SimCLR, SimSiam, Targets
-from model.released import load_released_joint, published_names
+from slvr.model.encoder import TASKS, VARIANTS, Encoder
+from slvr.model.multitask import MultiTask
+from slvr.model.objectives import AugmentationPrediction, SimCLR, SimSiam, Targets
+from slvr.model.released import load_released, load_released_joint, published_names
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
 GOLDEN = Path(__file__).parent / "data" / "model_golden.npz"
@@ -140,7 +139,7 @@ def test_outputs_and_statistics_equal_the_original(variant):
     expected = original(f"backbone_{variant}.npz")
     state_dict = bare(variant)
     for task, their_task in their_tasks(variant).items():
-        encoder = model.load_released(state_dict, variant)
+        encoder = load_released(state_dict, variant)
         encoder.eval()
         for frames in (157, 313):
             x = randn(expected[f"seed_x{frames}"][0], 4, 3, 128, frames)
@@ -203,7 +202,7 @@ def test_joint_step_equals_the_original(variant, exact_speedups):
 @pytest.mark.parametrize("wrong", ["none", "series"])
 def test_a_wrong_variant_is_refused_and_the_right_one_named(wrong):
     with pytest.raises(ValueError, match=r"missing \(.*unexpected \(.*variant 'bn'") as error:
-        model.load_released(bare("bn"), wrong)
+        load_released(bare("bn"), wrong)
     assert f"does not fit variant {wrong!r}" in str(error.value)
     assert "layer1.0.conv1" in str(error.value)
     assert len(str(error.value)) < 500
@@ -212,12 +211,12 @@ def test_a_wrong_variant_is_refused_and_the_right_one_named(wrong):
 def test_what_is_no_published_model_is_refused():
     whole_checkpoint = {"state_dict": bare("none"), "epoch": 3}
     with pytest.raises(ValueError, match=r"122 missing.*2 unexpected.*of no variant"):
-        model.load_released(whole_checkpoint, "none")
+        load_released(whole_checkpoint, "none")
     small = Encoder("none", dim=10, width=8)
     names = published_names(small)
     tensors = {names[name]: tensor for name, tensor in small.state_dict().items()}
     with pytest.raises(ValueError, match=r"conv1.weight \(8, 3, 7, 7\) for \(64, 3, 7, 7\)"):
-        model.load_released(tensors, "none")
+        load_released(tensors, "none")
 
 
 def test_a_joint_model_of_other_objectives_is_refused_and_nothing_loaded():
@@ -232,7 +231,7 @@ def test_a_joint_model_of_other_objectives_is_refused_and_nothing_loaded():
 
 def test_the_encoder_of_a_joint_model_loads_alone():
     multitask = joint("simclrv1", "split")
-    encoder = model.load_released(filled(published_shapes(multitask)), "split")
+    encoder = load_released(filled(published_shapes(multitask)), "split")
     expected = multitask.encoder.state_dict()
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
@@ -244,7 +243,7 @@ def golden():
     x1, x2 = randn(0, 4, 3, 128, 63), randn(1, 4, 3, 128, 63)
     targets = labelled((randn(2, 4, 7) > 0).float())
     for variant in VARIANTS:
-        encoder = model.load_released(bare(variant), variant)
+        encoder = load_released(bare(variant), variant)
         for mode in ("eval", "train"):
             encoder.train(mode == "train")
             for task in TASKS:

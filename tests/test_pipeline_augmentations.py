@@ -8,9 +8,16 @@ import pytest
 import torch
 from scipy import stats
 
-from pipeline.augmentations import DEFAULT, ColouredNoise, Fade, PitchShift, TimeMasking, TimeShift
-from pipeline.augmentations.noise import coloured_noise
-from pipeline.augmentations.temporal import FADE_SHAPES
+from slvr.pipeline.augmentations import (
+    DEFAULT,
+    ColouredNoise,
+    Fade,
+    PitchShift,
+    TimeMasking,
+    TimeShift,
+)
+from slvr.pipeline.augmentations.noise import coloured_noise
+from slvr.pipeline.augmentations.temporal import FADE_SHAPES
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from conftest import write_directory
-from pipeline.batching import Batching
-from pipeline.dali import DaliLoader
-from shards.read import ShardDirectory
+from slvr.pipeline.batching import Batching
+from slvr.pipeline.dali import DaliLoader
+from slvr.shards.read import ShardDirectory
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("nvidia") or not importlib.util.find_spec("nvidia.dali"),

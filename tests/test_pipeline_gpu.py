@@ -7,9 +7,9 @@ tests/benchmarks/gpu.sh.
 import pytest
 import torch
 
-from pipeline.augmentations import DEFAULT, PitchShift
-from pipeline.frontend import FrontEnd
-from pipeline.views import Plan, Views
+from slvr.pipeline.augmentations import DEFAULT, PitchShift
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.views import Plan, Views
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from conftest import write_directory
-from pipeline.batching import Batching, Loader, cut_batch, places
-from pipeline.dali import DaliLoader
-from pipeline.loader import ClipLoader, on_device, to_float
-from pipeline.remote import RemoteLoader
-from pipeline.resident import Resident
-from shards.read import ShardDirectory
+from slvr.pipeline.batching import Batching, Loader, cut_batch, places
+from slvr.pipeline.dali import DaliLoader
+from slvr.pipeline.loader import ClipLoader, on_device, to_float
+from slvr.pipeline.remote import RemoteLoader
+from slvr.pipeline.resident import Resident
+from slvr.shards.read import ShardDirectory
 
 CPU = torch.device("cpu")
 N_CLIPS, BATCH, N_SAMPLES, SEED = 24, 5, 4800, 1
@@ -129,9 +129,9 @@ def test_a_damaged_clip_is_named_across_the_process_border(tmp_path: Path) -> No
 
 SCRIPT = """
 import signal, sys
-from pipeline.batching import Batching
-from pipeline.loader import ClipLoader
-from shards.read import ShardDirectory
+from slvr.pipeline.batching import Batching
+from slvr.pipeline.loader import ClipLoader
+from slvr.shards.read import ShardDirectory
 
 if __name__ == "__main__":
     received = []

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.normalise import PUBLISHED_MEAN, PUBLISHED_STD, normalise
+from slvr.pipeline.normalise import PUBLISHED_MEAN, PUBLISHED_STD, normalise
 
 
 def test_published_constants_map_their_own_statistics_to_zero_and_one():

@@ -10,9 +10,9 @@ from moto.server import ThreadedMotoServer
 
 from conftest import run, write_directory
 from loopback import Route, serve
-from pipeline.batching import Batching
-from pipeline.remote import RemoteLoader
-from shards.read import ShardDirectory
+from slvr.pipeline.batching import Batching
+from slvr.pipeline.remote import RemoteLoader
+from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
 BATCHING = Batching(4, 4000, seed=3)

@@ -7,10 +7,10 @@ samples are no reference; what it is meant to do is measured here instead.
 import pytest
 import torch
 
-from pipeline.augmentations import PitchShift, TimeStretch, spectral, vocoder
-from pipeline.augmentations.resampling import fast_fft_length, resample
-from pipeline.augmentations.vocoder import frame_count, istft, phase_vocoder, stft
-from pipeline.torchaudio_import import functional as taf
+from slvr.pipeline.augmentations import PitchShift, TimeStretch, spectral, vocoder
+from slvr.pipeline.augmentations.resampling import fast_fft_length, resample
+from slvr.pipeline.augmentations.vocoder import frame_count, istft, phase_vocoder, stft
+from slvr.pipeline.torchaudio_import import functional as taf
 
 RATE_HZ = 16_000
 SEMITONES = torch.tensor([-15, -12, -7.73, -3.86, -0.41, 0, 0.41, 4.27, 8.14, 12, 15])

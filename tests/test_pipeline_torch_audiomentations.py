@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.augmentations import DEFAULT, PitchShift, TimeShift
-from pipeline.torch_audiomentations import (
+from slvr.pipeline.augmentations import DEFAULT, PitchShift, TimeShift
+from slvr.pipeline.torch_audiomentations import (
     TorchAudiomentation,
     Transform,
     augmentation_from,
 )
-from pipeline.views import Plan, Views
+from slvr.pipeline.views import Plan, Views
 
 # isort: split
 import torch_audiomentations as ta
@@ -119,7 +119,7 @@ def test_bfloat16_stays():
 
 
 def test_our_own_augmentations_are_named_likewise():
-    line = "pipeline.augmentations.PitchShift(grid='continuous', name='wide')"
+    line = "slvr.pipeline.augmentations.PitchShift(grid='continuous', name='wide')"
     assert augmentation_from(line) == PitchShift("continuous", "wide")
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from pipeline import torchaudio_import
+from slvr.pipeline import torchaudio_import
 
 
 def test_the_functions_used_by_the_pipeline_work():

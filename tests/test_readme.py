@@ -10,11 +10,11 @@ import pytest
 import soundfile
 
 from conftest import noise, run
-from ingest.cli import main as ingest
-from ingest.recipes import RECIPES as DATASETS
-from shards.clip import Clip, Source
-from shards.manifest import CLIPS, clip_row, write_clips
-from train.config import RECIPES
+from slvr.ingest.cli import main as ingest
+from slvr.ingest.recipes import RECIPES as DATASETS
+from slvr.shards.clip import Clip, Source
+from slvr.shards.manifest import CLIPS, clip_row, write_clips
+from slvr.train.config import RECIPES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.audio import CODECS, decode, encode
+from slvr.shards.audio import CODECS, decode, encode
 
 
 def signal(kind: str, n_samples: int) -> np.ndarray:

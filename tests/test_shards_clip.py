@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.clip import Clip, Source, key_of
+from slvr.shards.clip import Clip, Source, key_of
 
 KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 

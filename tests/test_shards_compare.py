@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.audio import with_audio
-from shards.clip import Clip, Source
-from shards.compare import KINDS, compare
-from shards.manifest import CLIPS, Row, clip_row, write_clips
-from shards.read import ShardDirectory
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import Clip, Source
+from slvr.shards.compare import KINDS, compare
+from slvr.shards.manifest import CLIPS, Row, clip_row, write_clips
+from slvr.shards.read import ShardDirectory
 
 
 def row(key: str, status: str = "ok", reason: str = "", pcm: str = "00", **other: object) -> Row:

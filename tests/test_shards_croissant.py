@@ -5,10 +5,10 @@ from collections.abc import Callable
 import mlcroissant as mlc
 import pytest
 
-from shards.croissant import CROISSANT, croissant
-from shards.files import file_sha256
-from shards.manifest import CLIPS, CLIPS_SCHEMA
-from shards.read import ShardDirectory
+from slvr.shards.croissant import CROISSANT, croissant
+from slvr.shards.files import file_sha256
+from slvr.shards.manifest import CLIPS, CLIPS_SCHEMA
+from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
 

@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
 from conftest import noise, write_directory
-from shards.read import ShardDirectory
+from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from shards.croissant import CROISSANT
-from shards.files import file_sha256
-from shards.manifest import CLIPS
-from shards.read import ShardDirectory
-from shards.verify import verify
+from slvr.shards.croissant import CROISSANT
+from slvr.shards.files import file_sha256
+from slvr.shards.manifest import CLIPS
+from slvr.shards.read import ShardDirectory
+from slvr.shards.verify import verify
 
 MakeDirectory = Callable[..., ShardDirectory]
 TAR = "train-000000.tar"

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import noise, write_directory
-from shards.audio import decode, encode, pcm_sha256, with_audio
-from shards.clip import Clip, Source
-from shards.read import ShardDirectory
-from shards.verify import verify
-from shards.write import ShardWriter
+from slvr.shards.audio import decode, encode, pcm_sha256, with_audio
+from slvr.shards.clip import Clip, Source
+from slvr.shards.read import ShardDirectory
+from slvr.shards.verify import verify
+from slvr.shards.write import ShardWriter
 
 MakeDirectory = Callable[..., ShardDirectory]
 

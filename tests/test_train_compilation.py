@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import checkpoints, read_checkpoint
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.loop import train
+from slvr.model.checkpoint import checkpoints, read_checkpoint
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.loop import train
 
 MakeDirectory = Callable[..., ShardDirectory]
 
@@ -52,7 +52,7 @@ def test_a_compiled_step_gives_the_same_losses_and_names(
         asked.append(options)
         return compile_any(model, backend="aot_eager", fullgraph=True, dynamic=False)
 
-    monkeypatch.setattr("train.compilation.torch.compile", trace)
+    monkeypatch.setattr("slvr.train.compilation.torch.compile", trace)
     assert_compiled_equals_plain(make_directory(), tmp_path)
     assert asked[0] == {"mode": "default", "dynamic": False}
 

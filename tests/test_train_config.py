@@ -4,11 +4,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from command.line import add_options, new_parser
-from model.encoder import VARIANTS as ENCODER_VARIANTS
-from train.cli import main, resolve
-from train.config import RECIPES, VARIANTS, TrainConfig
-from train.schedule import learning_rate
+from slvr.command.line import add_options, new_parser
+from slvr.model.encoder import VARIANTS as ENCODER_VARIANTS
+from slvr.train.cli import main, resolve
+from slvr.train.config import RECIPES, VARIANTS, TrainConfig
+from slvr.train.schedule import learning_rate
 
 
 def resolved(*args: str) -> TrainConfig:
@@ -41,7 +41,7 @@ def test_every_recipe_of_the_paper_is_there() -> None:
 
 
 def test_every_objective_can_be_named_and_every_name_is_an_objective() -> None:
-    from train.objectives import OBJECTIVES
+    from slvr.train.objectives import OBJECTIVES
 
     hints = get_type_hints(TrainConfig)
     names = {

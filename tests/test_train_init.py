@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from conftest import run
-from model.checkpoint import load_encoder, read_checkpoint
-from model.multitask import MultiTask
-from model.released import published_names
-from pipeline.augmentations import DEFAULT, TimeMasking
-from pipeline.views import Views
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.init import initialise
-from train.loop import build_model, train
+from slvr.model.checkpoint import load_encoder, read_checkpoint
+from slvr.model.multitask import MultiTask
+from slvr.model.released import published_names
+from slvr.pipeline.augmentations import DEFAULT, TimeMasking
+from slvr.pipeline.views import Views
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.init import initialise
+from slvr.train.loop import build_model, train
 
 MakeDirectory = Callable[..., ShardDirectory]
 SMALL = {"width": 4, "dim": 20, "clip_s": 0.2, "batch": 4, "workers": 0, "accelerator": "cpu"}

@@ -16,17 +16,17 @@ import pytest
 import torch
 
 from conftest import ABOUT, command, run, write_directory
-from model.checkpoint import checkpoint_name, checkpoints, load_encoder, read_checkpoint
-from pipeline.loader import to_float
-from pipeline.views import Views
-from shards.read import ShardDirectory
-from shards.write import finish
-from train.config import RECIPES, TrainConfig
-from train.fault import explain
-from train.loop import build_model, train
-from train.state import save
-from train.validation import EarlyStop
-from train.views import build_views
+from slvr.model.checkpoint import checkpoint_name, checkpoints, load_encoder, read_checkpoint
+from slvr.pipeline.loader import to_float
+from slvr.pipeline.views import Views
+from slvr.shards.read import ShardDirectory
+from slvr.shards.write import finish
+from slvr.train.config import RECIPES, TrainConfig
+from slvr.train.fault import explain
+from slvr.train.loop import build_model, train
+from slvr.train.state import save
+from slvr.train.validation import EarlyStop
+from slvr.train.views import build_views
 
 MakeDirectory = Callable[..., ShardDirectory]
 SMALL = {
@@ -268,7 +268,7 @@ def test_a_clip_whose_features_are_not_finite_is_named(
         itself = (pcm == poisoned).all(1, keepdim=True)
         return torch.where(itself, torch.nan, to_float(pcm))
 
-    monkeypatch.setattr("train.views.to_float", poison)
+    monkeypatch.setattr("slvr.train.views.to_float", poison)
     expected = rf"step (\d+) is not finite; nor are the features of 1 of its clips \({key}\)"
     with pytest.raises(ValueError, match=expected) as raised:
         train(small(directory, steps=30, log_every=30, checkpoint_every=1), out)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from conftest import run
-from model.objectives import AugmentationPrediction, AugSelf, Joint
-from pipeline.augmentations import ColouredNoise
-from pipeline.views import Views
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.objectives import build_objective
+from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint
+from slvr.pipeline.augmentations import ColouredNoise
+from slvr.pipeline.views import Views
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.objectives import build_objective
 
 SMALL = ["--clip-s", "0.2", "--width", "4", "--dim", "20", "--batch", "8", "--lr", "1e-3"]
 SMALL += ["--workers", "0", "--log-every", "1", "--accelerator", "cpu"]

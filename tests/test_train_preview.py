@@ -11,18 +11,18 @@ import soundfile
 import torch
 from matplotlib.image import imread
 
-from command.line import add_options, new_parser
 from conftest import run
-from pipeline.augmentations.temporal import FADE_SHAPES
-from pipeline.batching import Batching, cut_batch, places
-from pipeline.loader import to_float
-from pipeline.normalise import normalise
-from shards.read import ShardDirectory
-from train.cli import resolve
-from train.config import TrainConfig
-from train.preview import write_preview
-from train.validation import is_held_out
-from train.views import build_views
+from slvr.command.line import add_options, new_parser
+from slvr.pipeline.augmentations.temporal import FADE_SHAPES
+from slvr.pipeline.batching import Batching, cut_batch, places
+from slvr.pipeline.loader import to_float
+from slvr.pipeline.normalise import normalise
+from slvr.shards.read import ShardDirectory
+from slvr.train.cli import resolve
+from slvr.train.config import TrainConfig
+from slvr.train.preview import write_preview
+from slvr.train.validation import is_held_out
+from slvr.train.views import build_views
 
 EXTRA = "torch_audiomentations.PolarityInversion"
 CONFIG = {"clip_s": 0.25, "seed": 3, "extra_augmentations": (EXTRA,)}

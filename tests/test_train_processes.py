@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from conftest import command, run, write_directory
-from model.checkpoint import checkpoints, read_checkpoint
-from model.objectives import Targets
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.loop import train
-from train.views import see
+from slvr.model.checkpoint import checkpoints, read_checkpoint
+from slvr.model.objectives import Targets
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.loop import train
+from slvr.train.views import see
 
 pytestmark = pytest.mark.slow
 STEPS = 20
@@ -81,7 +81,7 @@ def train_alone(directory: ShardDirectory, out: Path, **options: object) -> None
         return torch.cat(x1), torch.cat(x2), Targets(*known)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.loop.see", by_halves)
+        patch.setattr("slvr.train.loop.see", by_halves)
         train(TrainConfig(str(directory.path), **(OPTIONS | options)), out)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from shards.read import ShardDirectory
-from train.config import RECIPES, TrainConfig
-from train.log import RATES, progress_note
-from train.loop import build_model, train
-from train.report import count_parameters
-from train.views import build_views
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import RECIPES, TrainConfig
+from slvr.train.log import RATES, progress_note
+from slvr.train.loop import build_model, train
+from slvr.train.report import count_parameters
+from slvr.train.views import build_views
 
 MakeDirectory = Callable[..., ShardDirectory]
 PARAMETERS = {  # of the encoder, as published

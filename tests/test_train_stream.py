@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from command.line import add_options, new_parser
-from pipeline.frontend import FrontEnd
-from shards.read import ShardDirectory
-from train.cli import resolve
-from train.config import TrainConfig
-from train.loop import train
-from train.stream import Stream
-from train.views import build_views, see
+from slvr.command.line import add_options, new_parser
+from slvr.pipeline.frontend import FrontEnd
+from slvr.shards.read import ShardDirectory
+from slvr.train.cli import resolve
+from slvr.train.config import TrainConfig
+from slvr.train.loop import train
+from slvr.train.stream import Stream
+from slvr.train.views import build_views, see
 
 FABRIC = {"device": torch.device("cpu"), "is_global_zero": False}
 MakeDirectory = Callable[..., ShardDirectory]

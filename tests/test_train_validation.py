@@ -8,15 +8,15 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import average_precision_score
 
-from model.encoder import Encoder
-from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, AugSelf, Joint, SimCLR, Targets
-from pipeline.frontend import FrontEnd
-from pipeline.views import Views
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.stream import Stream
-from train.validation import EarlyStop, Validation, geometry, is_held_out, validate
+from slvr.model.encoder import Encoder
+from slvr.model.multitask import MultiTask
+from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint, SimCLR, Targets
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.views import Views
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.stream import Stream
+from slvr.train.validation import EarlyStop, Validation, geometry, is_held_out, validate
 
 VIEWS = Views()
 
@@ -117,7 +117,7 @@ def sounds(batches: object) -> list[bytes]:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Validation], list[bytes]]:
     """The clips that a validation takes."""
-    monkeypatch.setattr("train.validation.see", lambda pcm, *rest: pcm)
+    monkeypatch.setattr("slvr.train.validation.see", lambda pcm, *rest: pcm)
     return lambda validation: sounds(validation.batches(VIEWS, FrontEnd()))
 
 

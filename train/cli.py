@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from command.line import DONE, add_options, arguments, build, exit_code, new_parser
-from train.config import TrainConfig, preset
+from slvr.command.line import DONE, add_options, arguments, build, exit_code, new_parser
+from slvr.train.config import TrainConfig, preset
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -27,14 +27,14 @@ def run(config: TrainConfig) -> int:
     """Trains, or shows what training would see; returns the exit code."""
     out = Path(config.out or f"runs/{config.recipe}")
     if config.preview is not None:
-        from train.preview import write_preview
+        from slvr.train.preview import write_preview
 
         print(write_preview(config, out, config.preview))
         return DONE
 
     from lightning_fabric.utilities import rank_zero_only
 
-    from train.loop import train
+    from slvr.train.loop import train
 
     checkpoint = train(config, out)
     rank_zero_only(print)(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")

@@ -6,8 +6,8 @@ from typing import cast
 
 import torch
 
-from model.multitask import MultiTask
-from train.config import TrainConfig
+from slvr.model.multitask import MultiTask
+from slvr.train.config import TrainConfig
 
 
 def compiled(model: MultiTask, config: TrainConfig, device: torch.device) -> MultiTask:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from train.ranks import Ranks
-from train.state import last_good
-from train.stream import Stream
+from slvr.train.ranks import Ranks
+from slvr.train.state import last_good
+from slvr.train.stream import Stream
 
 NEVER = 2**62
 

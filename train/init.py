@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from model.checkpoint import checkpoint_file, read_checkpoint
-from model.multitask import MultiTask
-from model.released import (
+from slvr.model.checkpoint import checkpoint_file, read_checkpoint
+from slvr.model.multitask import MultiTask
+from slvr.model.released import (
     PREFIXES,
     joint_names,
     misfit,

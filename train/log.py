@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from shards.files import write_text
+from slvr.shards.files import write_text
 
 LOG = "log.csv"
 VALIDATION = "validation.csv"

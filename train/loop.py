@@ -16,30 +16,30 @@ import torch
 from lightning_fabric.utilities import rank_zero_only
 from torch import Tensor
 
-from command.line import Terminated
-from command.progress import track
-from command.record import write_record
-from model.checkpoint import checkpoint_name
-from model.encoder import Encoder
-from model.multitask import MultiTask
-from model.norms import synchronise
-from model.objectives import Targets
-from pipeline.frontend import FrontEnd
-from pipeline.views import Views
-from shards.read import ShardDirectory
-from train.compilation import compiled
-from train.config import TrainConfig
-from train.fault import FirstFault, explain
-from train.init import initialise
-from train.log import Log, gpu_memory, progress_note
-from train.objectives import build_objective
-from train.ranks import Ranks, open_fabric
-from train.report import count_parameters, write_report
-from train.schedule import learning_rate
-from train.state import newest, restore, save
-from train.stream import Stream
-from train.validation import COLLAPSED, EarlyStop, open_validation, validate
-from train.views import build_views, see
+from slvr.command.line import Terminated
+from slvr.command.progress import track
+from slvr.command.record import write_record
+from slvr.model.checkpoint import checkpoint_name
+from slvr.model.encoder import Encoder
+from slvr.model.multitask import MultiTask
+from slvr.model.norms import synchronise
+from slvr.model.objectives import Targets
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.views import Views
+from slvr.shards.read import ShardDirectory
+from slvr.train.compilation import compiled
+from slvr.train.config import TrainConfig
+from slvr.train.fault import FirstFault, explain
+from slvr.train.init import initialise
+from slvr.train.log import Log, gpu_memory, progress_note
+from slvr.train.objectives import build_objective
+from slvr.train.ranks import Ranks, open_fabric
+from slvr.train.report import count_parameters, write_report
+from slvr.train.schedule import learning_rate
+from slvr.train.state import newest, restore, save
+from slvr.train.stream import Stream
+from slvr.train.validation import COLLAPSED, EarlyStop, open_validation, validate
+from slvr.train.views import build_views, see
 
 
 def train(config: TrainConfig, out: Path) -> Path:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from model.objectives import AugmentationPrediction, AugSelf, Joint, Objective, SimCLR, SimSiam
-from pipeline.views import Views
-from train.config import TrainConfig
+from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint, Objective, SimCLR, SimSiam
+from slvr.pipeline.views import Views
+from slvr.train.config import TrainConfig
 
 OBJECTIVES: dict[str, Callable[[int, TrainConfig, Views], Objective]] = {
     "simclr": lambda dim, config, views: SimCLR(dim, config.temperature),

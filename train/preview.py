@@ -14,19 +14,19 @@ import soundfile
 import torch
 from matplotlib.image import imsave
 
-from command.page import data_url, render
-from pipeline.augmentations.temporal import FADE_SHAPES
-from pipeline.batching import Batching, cut_batch, places
-from pipeline.frontend import FrontEnd
-from pipeline.loader import to_float
-from pipeline.normalise import normalise
-from pipeline.views import Plan
-from shards.clip import SAMPLE_RATE_HZ
-from shards.files import write_text
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.validation import trained_on
-from train.views import build_views
+from slvr.command.page import data_url, render
+from slvr.pipeline.augmentations.temporal import FADE_SHAPES
+from slvr.pipeline.batching import Batching, cut_batch, places
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.loader import to_float
+from slvr.pipeline.normalise import normalise
+from slvr.pipeline.views import Plan
+from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.files import write_text
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.validation import trained_on
+from slvr.train.views import build_views
 
 PREVIEW = "preview.html"
 RANGE_DB = 80  # of the pictures, down from the loudest point of a clip and its views

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from command.line import DONE
-from train.config import TrainConfig
+from slvr.command.line import DONE
+from slvr.train.config import TrainConfig
 
 T = TypeVar("T")
 

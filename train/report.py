@@ -14,19 +14,19 @@ import torch
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
-from command.page import render
-from command.record import RECORD
-from model.checkpoint import BEST
-from model.multitask import MultiTask
-from shards.files import write_text
-from train.config import TrainConfig
-from train.log import LOG, LOSSES, THROUGHPUT, VALIDATION
-from train.validation import EarlyStop
+from slvr.command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
+from slvr.command.page import render
+from slvr.command.record import RECORD
+from slvr.model.checkpoint import BEST
+from slvr.model.multitask import MultiTask
+from slvr.shards.files import write_text
+from slvr.train.config import TrainConfig
+from slvr.train.log import LOG, LOSSES, THROUGHPUT, VALIDATION
+from slvr.train.validation import EarlyStop
 
 REPORT = "report.html"
 N_POINTS = 400  # of a curve: longer logs are drawn as means of as many stretches
-GEOMETRY = {  # as in `train.validation.validate`
+GEOMETRY = {  # as in `slvr.train.validation.validate`
     "alignment": "mean squared distance of two views; lower is better",
     "uniformity": "log of the mean Gaussian potential over pairs of clips; lower is better",
     "spread": "1 where the embeddings fill the sphere, 0 where they have collapsed",

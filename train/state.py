@@ -9,11 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import BEST, checkpoint_name, checkpoints, read_checkpoint, write_checkpoint
-from model.multitask import MultiTask
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.validation import EarlyStop
+from slvr.model.checkpoint import (
+    BEST,
+    checkpoint_name,
+    checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
+from slvr.model.multitask import MultiTask
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.validation import EarlyStop
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors and state of a checkpoint."""

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from command.progress import track
-from pipeline.batching import Batching, places
-from pipeline.feed import open_loader
-from pipeline.loader import ClipLoader, on_device
-from pipeline.resident import Resident, no_watch
-from shards.clip import SAMPLE_RATE_HZ
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.validation import trained_on
+from slvr.command.progress import track
+from slvr.pipeline.batching import Batching, places
+from slvr.pipeline.feed import open_loader
+from slvr.pipeline.loader import ClipLoader, on_device
+from slvr.pipeline.resident import Resident, no_watch
+from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.validation import trained_on
 
 
 class Stream:

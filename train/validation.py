@@ -16,16 +16,16 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, AugSelf, Joint, Targets
-from pipeline.batching import Batching
-from pipeline.feed import open_loader
-from pipeline.frontend import FrontEnd
-from pipeline.views import Views
-from shards.clip import SAMPLE_RATE_HZ
-from shards.read import ShardDirectory
-from train.config import TrainConfig
-from train.views import see
+from slvr.model.multitask import MultiTask
+from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint, Targets
+from slvr.pipeline.batching import Batching
+from slvr.pipeline.feed import open_loader
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.views import Views
+from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import TrainConfig
+from slvr.train.views import see
 
 COLLAPSED = 0.1
 """Spread of the contrastive embeddings below which they count as collapsed (1: not at all)."""

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from model.objectives import Targets
-from pipeline.augmentations import DEFAULT, PitchShift
-from pipeline.frontend import FrontEnd
-from pipeline.loader import to_float
-from pipeline.normalise import Normalisation, normalise
-from pipeline.torch_audiomentations import augmentation_from
-from pipeline.views import Views
-from train.config import TrainConfig
+from slvr.model.objectives import Targets
+from slvr.pipeline.augmentations import DEFAULT, PitchShift
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.loader import to_float
+from slvr.pipeline.normalise import Normalisation, normalise
+from slvr.pipeline.torch_audiomentations import augmentation_from
+from slvr.pipeline.views import Views
+from slvr.train.config import TrainConfig
 
 
 def build_views(config: TrainConfig) -> Views:

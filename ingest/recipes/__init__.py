@@ -1,20 +1,20 @@
 """One file for each data set; the command `ingest NAME` comes from this registry."""
 
-from ingest.evaluation_set import EvaluationSet
-from ingest.recipe import Recipe
-from ingest.recipes.accents import Accents
-from ingest.recipes.audioset import AudioSet
-from ingest.recipes.birdclef import BirdCLEF
-from ingest.recipes.commonvoice import CommonVoice
-from ingest.recipes.cremad import CREMAD
-from ingest.recipes.demo import Demo
-from ingest.recipes.esc50 import ESC50
-from ingest.recipes.folder import Folder
-from ingest.recipes.fsdkaggle18 import FSDKaggle18
-from ingest.recipes.nsynth import NSynth
-from ingest.recipes.speechcommands import SpeechCommands
-from ingest.recipes.voxceleb1 import VoxCeleb1
-from ingest.recipes.watkins import Watkins
+from slvr.ingest.evaluation_set import EvaluationSet
+from slvr.ingest.recipe import Recipe
+from slvr.ingest.recipes.accents import Accents
+from slvr.ingest.recipes.audioset import AudioSet
+from slvr.ingest.recipes.birdclef import BirdCLEF
+from slvr.ingest.recipes.commonvoice import CommonVoice
+from slvr.ingest.recipes.cremad import CREMAD
+from slvr.ingest.recipes.demo import Demo
+from slvr.ingest.recipes.esc50 import ESC50
+from slvr.ingest.recipes.folder import Folder
+from slvr.ingest.recipes.fsdkaggle18 import FSDKaggle18
+from slvr.ingest.recipes.nsynth import NSynth
+from slvr.ingest.recipes.speechcommands import SpeechCommands
+from slvr.ingest.recipes.voxceleb1 import VoxCeleb1
+from slvr.ingest.recipes.watkins import Watkins
 
 EVALUATION_SETS: dict[str, type[EvaluationSet]] = {
     data_set.NAME: data_set

@@ -11,16 +11,16 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.decode import decoded_clip
-from ingest.fetch import Fetchers, missing_javascript_runtime
-from ingest.fetch_errors import redact
-from ingest.fetch_options import FetchOptions
-from ingest.members import mtslvr_members
-from ingest.pace import Politeness
-from ingest.recipe import Plan
-from ingest.segments import Segment, download_csv, read_ids, read_label_names, read_segments
-from shards.clip import SAMPLE_RATE_HZ, Clip, Source
-from shards.files import file_sha256
+from slvr.ingest.decode import decoded_clip
+from slvr.ingest.fetch import Fetchers, missing_javascript_runtime
+from slvr.ingest.fetch_errors import redact
+from slvr.ingest.fetch_options import FetchOptions
+from slvr.ingest.members import mtslvr_members
+from slvr.ingest.pace import Politeness
+from slvr.ingest.recipe import Plan
+from slvr.ingest.segments import Segment, download_csv, read_ids, read_label_names, read_segments
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from slvr.shards.files import file_sha256
 
 DIRECTORIES = {"balanced": "as_bal", "eval": "as_eval", "unbalanced": "as_unbal"}
 GONE_SHARE = "18 to 25 %"

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ingest.recipe import Plan
-from shards.audio import with_audio
-from shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from slvr.ingest.recipe import Plan
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 
 FIXED_S = 5.0
 """Length of every other evaluation clip."""
@@ -47,7 +47,7 @@ class Demo:
     def plan(self, cache: Path) -> Plan:
         """Draws class, length and seed of every clip."""
         # loads scipy, which the workers of other recipes should not wait for
-        from ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
+        from slvr.ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
 
         if self.n_train < 1 or self.n_per_class < 1:
             raise ValueError(
@@ -86,7 +86,7 @@ class Demo:
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """Synthesises one clip."""
-        from ingest.synthesis import synthesise
+        from slvr.ingest.synthesis import synthesise
 
         name, _, seed = clip.source.uri.removeprefix("synthesis:").partition("?seed=")
         wave = synthesise(name, int(seed), clip.n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)

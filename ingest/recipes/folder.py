@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ingest.decode import declared_duration_s, decoded_clip
-from ingest.recipe import Plan
-from shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
+from slvr.ingest.decode import declared_duration_s, decoded_clip
+from slvr.ingest.recipe import Plan
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
 
 SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".mka"}

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ingest.synthesis import animals, instruments, machines, percussion, surroundings, voices
-from ingest.synthesis.room import record
-from ingest.synthesis.sources import Scene, Signal
+from slvr.ingest.synthesis import animals, instruments, machines, percussion, surroundings, voices
+from slvr.ingest.synthesis.room import record
+from slvr.ingest.synthesis.sources import Scene, Signal
 
 SoundClass = Callable[[Scene], Signal]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ingest.synthesis.sources import (
+from slvr.ingest.synthesis.sources import (
     Scene,
     Signal,
     band_noise,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ingest.synthesis.sources import (
+from slvr.ingest.synthesis.sources import (
     Scene,
     Signal,
     band_noise,

@@ -5,8 +5,8 @@ A class is its mode ratios, decay and rhythm; size, tempo and striking force are
 
 import numpy as np
 
-from ingest.synthesis.instruments import melody
-from ingest.synthesis.sources import (
+from slvr.ingest.synthesis.instruments import melody
+from slvr.ingest.synthesis.sources import (
     Scene,
     Signal,
     band_noise,

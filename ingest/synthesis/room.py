@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from ingest.synthesis.sources import Scene, Signal, noise, rms, unit
+from slvr.ingest.synthesis.sources import Scene, Signal, noise, rms, unit
 
 DRY_SHARE = 0.3
 RT60_S = (0.1, 0.7)

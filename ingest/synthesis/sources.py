@@ -1,7 +1,7 @@
 """Building blocks of the sound classes: a scene to draw from, oscillators, noise, resonators.
 
-Every function returns a new signal (T,) float64 of arbitrary level; `ingest.synthesis.room` sets
-the level of the finished clip. T samples of the scene, K partials or modes.
+Every function returns a new signal (T,) float64 of arbitrary level; `slvr.ingest.synthesis.room`
+sets the level of the finished clip. T samples of the scene, K partials or modes.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ingest.synthesis.sources import (
+from slvr.ingest.synthesis.sources import (
     Scene,
     Signal,
     band_noise,

@@ -1,9 +1,9 @@
 """The seven augmentations of MT-SLVR (arXiv 2305.17191), in the order of their label columns."""
 
-from pipeline.augmentations.contract import Augmentation, Comparable, Params
-from pipeline.augmentations.noise import ColouredNoise
-from pipeline.augmentations.spectral import PitchShift, TimeStretch
-from pipeline.augmentations.temporal import Fade, TimeMasking, TimeShift
+from slvr.pipeline.augmentations.contract import Augmentation, Comparable, Params
+from slvr.pipeline.augmentations.noise import ColouredNoise
+from slvr.pipeline.augmentations.spectral import PitchShift, TimeStretch
+from slvr.pipeline.augmentations.temporal import Fade, TimeMasking, TimeShift
 
 DEFAULT: tuple[Augmentation, ...] = (
     PitchShift(),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.augmentations.contract import Params, uniform
-from pipeline.augmentations.resampling import fast_fft_length
+from slvr.pipeline.augmentations.contract import Params, uniform
+from slvr.pipeline.augmentations.resampling import fast_fft_length
 
 # The published noise divides its amplitude spectrum by m^f_decay, where m rises linearly from
 # 1 at 0 Hz to sqrt(8000) at half the sample rate.

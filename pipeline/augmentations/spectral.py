@@ -11,10 +11,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pipeline.augmentations.contract import Params, uniform
-from pipeline.augmentations.resampling import OVERSAMPLING, read_spline, resample, spline_prefilter
-from pipeline.augmentations.vocoder import istft, restore_level, stretch
-from pipeline.blocks import block_rows, in_blocks, kinds, possible
+from slvr.pipeline.augmentations.contract import Params, uniform
+from slvr.pipeline.augmentations.resampling import (
+    OVERSAMPLING,
+    read_spline,
+    resample,
+    spline_prefilter,
+)
+from slvr.pipeline.augmentations.vocoder import istft, restore_level, stretch
+from slvr.pipeline.blocks import block_rows, in_blocks, kinds, possible
 
 # Frequency ratios the published models were trained with: those that torch-audiomentations'
 # PitchShift finds fast at 16 kHz within an octave.

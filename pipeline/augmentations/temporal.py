@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.augmentations.contract import Params, uniform
+from slvr.pipeline.augmentations.contract import Params, uniform
 
 FADE_SHAPES = ("linear", "logarithmic", "exponential")
 

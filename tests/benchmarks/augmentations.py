@@ -15,9 +15,9 @@ import torch
 from measure import HEAD, compare, limit, machine, measure, profile_table, table
 from torch import Tensor, nn
 
-from pipeline.augmentations import DEFAULT
-from pipeline.torchaudio_import import functional as taf
-from pipeline.views import Plan, Views
+from slvr.pipeline.augmentations import DEFAULT
+from slvr.pipeline.torchaudio_import import functional as taf
+from slvr.pipeline.views import Plan, Views
 
 # isort: split
 import torchaudio.transforms as tat

@@ -29,18 +29,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
-from eval.classify import CLASSIFIERS, few_shot_accuracies
-from eval.config import EvaluateConfig
-from eval.embedders import EncoderEmbedder
-from eval.few_shot import evaluate
-from eval.published import SETS
-from eval.tasks import Tasks, sample_tasks
-from model.checkpoint import checkpoint_name, write_checkpoint
-from model.encoder import Encoder
-from pipeline.frontend import FrontEnd
-from shards.audio import with_audio
-from shards.clip import SAMPLE_RATE_HZ, Clip, Source
-from shards.write import ShardWriter, finish
+from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies
+from slvr.eval.config import EvaluateConfig
+from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.few_shot import evaluate
+from slvr.eval.published import SETS
+from slvr.eval.tasks import Tasks, sample_tasks
+from slvr.model.checkpoint import checkpoint_name, write_checkpoint
+from slvr.model.encoder import Encoder
+from slvr.pipeline.frontend import FrontEnd
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from slvr.shards.write import ShardWriter, finish
 
 N_WAY = 5
 HEAD = ["", "tasks", "s", "tasks/s", "memory", "loop, tasks/s", "ratio", "accuracy", "of the loop"]

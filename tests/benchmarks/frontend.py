@@ -10,8 +10,8 @@ import torch
 from measure import HEAD, compare, limit, machine, measure, profile_table, table
 from torch import Tensor
 
-from pipeline.frontend import FrontEnd
-from pipeline.torchaudio_import import functional as _torchaudio  # noqa: F401
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.torchaudio_import import functional as _torchaudio  # noqa: F401
 
 # isort: split
 from torchaudio.transforms import MelScale, Spectrogram

@@ -13,7 +13,7 @@
 # and its resume, where all its packages are installed; elsewhere the same step in a bare loop.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export PYTHONPATH=".${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-python3}
 
 "$python" - <<'PY'
@@ -27,7 +27,7 @@ PY
 
 # The shared fixtures of conftest.py need the whole installation; these checks do without.
 "$python" -m pytest --noconftest -m gpu tests/test_pipeline_gpu.py
-if said=$(PYTHONPATH="$PYTHONPATH:tests" "$python" -c 'import conftest, train.loop' 2>&1); then
+if said=$(PYTHONPATH="$PYTHONPATH:tests" "$python" -c 'import conftest, slvr.train.loop' 2>&1); then
   "$python" -m pytest -m gpu tests/test_train_compilation.py
 else
   echo "checks of training are left out: ${said##*$'\n'}"

@@ -30,15 +30,15 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import ABOUT
-from pipeline.batching import Batching
-from pipeline.dali import DaliLoader
-from pipeline.loader import ClipLoader, on_device
-from pipeline.remote import RemoteLoader
-from pipeline.resident import Resident
-from shards.audio import decode, with_audio
-from shards.clip import SAMPLE_RATE_HZ, Clip, Source
-from shards.read import ShardDirectory
-from shards.write import ShardWriter, finish
+from slvr.pipeline.batching import Batching
+from slvr.pipeline.dali import DaliLoader
+from slvr.pipeline.loader import ClipLoader, on_device
+from slvr.pipeline.remote import RemoteLoader
+from slvr.pipeline.resident import Resident
+from slvr.shards.audio import decode, with_audio
+from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from slvr.shards.read import ShardDirectory
+from slvr.shards.write import ShardWriter, finish
 
 N_SAMPLES = 10 * SAMPLE_RATE_HZ
 N_SHARDS = 16

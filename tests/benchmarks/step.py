@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.encoder import Encoder
-from model.multitask import MultiTask
-from model.objectives import AugmentationPrediction, SimCLR, Targets
-from pipeline.frontend import FrontEnd
-from pipeline.views import Views
+from slvr.model.encoder import Encoder
+from slvr.model.multitask import MultiTask
+from slvr.model.objectives import AugmentationPrediction, SimCLR, Targets
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.views import Views
 
 RATE_HZ = 16_000
 TEMPERATURE = 0.07

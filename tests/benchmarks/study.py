@@ -25,23 +25,23 @@ import pandas as pd
 import torch
 from measure import machine, table
 
-from eval.classify import few_shot_accuracies
-from eval.embed import Embedder, embed
-from eval.embedders import EncoderEmbedder, MeanLogMel, untrained
-from eval.published import ACCURACY, COUNTERPART
-from eval.published import SETS as PUBLISHED_SETS
-from eval.tasks import sample_tasks
-from ingest.synthesis import SOUND_CLASSES
-from model.checkpoint import checkpoint_name, load_encoder
-from shards.read import ShardDirectory
-from train.config import RECIPES, VARIANTS
+from slvr.eval.classify import few_shot_accuracies
+from slvr.eval.embed import Embedder, embed
+from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, untrained
+from slvr.eval.published import ACCURACY, COUNTERPART
+from slvr.eval.published import SETS as PUBLISHED_SETS
+from slvr.eval.tasks import sample_tasks
+from slvr.ingest.synthesis import SOUND_CLASSES
+from slvr.model.checkpoint import checkpoint_name, load_encoder
+from slvr.shards.read import ShardDirectory
+from slvr.train.config import RECIPES, VARIANTS
 
 SETS = {
     "music": ("instruments", "percussion"),
     "voices, animals": ("voices", "animals"),
     "things, weather": ("surroundings", "machines"),
 }
-"""Evaluation set -> the modules of `ingest.synthesis` that make its classes."""
+"""Evaluation set -> the modules of `slvr.ingest.synthesis` that make its classes."""
 TITLES = {"simclr": "SimCLR", "simsiam": "SimSiam"}
 """Contrastive objective -> its name in the published tables."""
 COMPARED = {

@@ -28,20 +28,20 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from model.encoder import Encoder
-from model.multitask import MultiTask
-from model.objectives import Targets
-from pipeline.frontend import FrontEnd
-from pipeline.normalise import normalise
-from pipeline.views import Views
-from train.config import RECIPES, TrainConfig
-from train.objectives import build_objective
+from slvr.model.encoder import Encoder
+from slvr.model.multitask import MultiTask
+from slvr.model.objectives import Targets
+from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.normalise import normalise
+from slvr.pipeline.views import Views
+from slvr.train.config import RECIPES, TrainConfig
+from slvr.train.objectives import build_objective
 
 ROOT = Path(__file__).parents[2]
 # of now: conftest.py, which makes the clips, keeps tests to one thread
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 RATE_HZ = 16_000
-COMMAND = [sys.executable, "-c", "import sys; from train.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from slvr.train.cli import main; sys.exit(main())"]
 HEAD = ["recipe", "compiled", "steps/s", "clips/s", "data wait", "peak memory", "resumed"]
 START_S = 900  # until the first steps are done: a compilation for the CPU takes minutes
 WARM_UP = 2  # log entries that are not counted
@@ -96,7 +96,7 @@ def by_command(
     recipe: str, compiled: bool, args: argparse.Namespace, data: Path, out: Path
 ) -> list[str]:
     """A line of the table."""
-    from model.checkpoint import checkpoints
+    from slvr.model.checkpoint import checkpoints
 
     options = ["--recipe", recipe, *args.options, *(["--compile"] if compiled else [])]
     run = Run(args, options, data, out)
@@ -118,7 +118,7 @@ def by_command(
 
 
 def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[str]:
-    """A line of the table, by the step of `train.loop` with torch alone around it."""
+    """A line of the table, by the step of `slvr.train.loop` with torch alone around it."""
     device = torch.device(args.device)
     torch.compiler.reset()
     if device.type == "cuda":
@@ -167,7 +167,7 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
 
 
 def build(recipe: str, args: argparse.Namespace, views: Views) -> MultiTask:
-    """The model of a recipe, as `train.loop` builds it."""
+    """The model of a recipe, as `slvr.train.loop` builds it."""
     names = (name.removeprefix("--") for name in args.options[::2])
     sizes = dict(zip(names, map(int, args.options[1::2]), strict=True))
     config = TrainConfig("", **(RECIPES[recipe] | {"recipe": recipe} | sizes))
@@ -195,7 +195,7 @@ def cost(recipe: str, args: argparse.Namespace) -> list[str]:
 def missing() -> str | None:
     """A package that the command needs and that is not there."""
     try:
-        importlib.import_module("train.loop")
+        importlib.import_module("slvr.train.loop")
         importlib.import_module("conftest")
     except ImportError as error:
         return error.name or str(error)
