@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from slvr.eval.tasks import Tasks
+from slvr.eval.episodes import Tasks
 
 Classifier = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
 """Scores (T, N, Q), the higher the likelier, from the Gram matrix of the supports (T, n, n), their

@@ -30,12 +30,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def run(name: str, config: Any) -> int:
     """Evaluates, prints the tables and where the report is; returns the exit code."""
-    from slvr.eval.few_shot import evaluate
-    from slvr.eval.invariance import invariance
-    from slvr.eval.probe import probe
     from slvr.eval.report import Report, print_report
-    from slvr.eval.retrieve import retrieve
-    from slvr.eval.weights import weights
+    from slvr.eval.tasks.few_shot import evaluate
+    from slvr.eval.tasks.invariance import invariance
+    from slvr.eval.tasks.probe import probe
+    from slvr.eval.tasks.retrieve import retrieve
+    from slvr.eval.tasks.weights import weights
 
     commands: dict[str, Callable[[Any], tuple[Path, Report]]] = {
         "": evaluate,

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from slvr.eval.protocol import Waveforms
-from slvr.model.encoder import TASKS, Encoder
-from slvr.model.folding import folded
-from slvr.pipeline.frontend import FrontEnd
+from slvr.model.encoders.folding import folded
+from slvr.model.encoders.resnet18 import TASKS, Encoder
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.pipeline.normalise import normalise
 from slvr.shards.clip import SAMPLE_RATE_HZ
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from slvr.eval.embed import LEAST_SAMPLES, cut
 from slvr.model.checkpoint import load_encoder
-from slvr.model.encoder import Encoder
-from slvr.model.folding import folded
-from slvr.pipeline.frontend import FrontEnd
+from slvr.model.encoders.folding import folded
+from slvr.model.encoders.resnet18 import Encoder
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.pipeline.normalise import Normalisation, normalise
 from slvr.shards.clip import SAMPLE_RATE_HZ
 

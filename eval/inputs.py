@@ -18,7 +18,7 @@ from slvr.eval.embed import Embedder, Features, embed
 from slvr.eval.embedders import CallableEmbedder, EncoderEmbedder, untrained
 from slvr.eval.protocol import PROTOCOLS, piece_s
 from slvr.model.checkpoint import load_encoder
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.shards.read import ShardDirectory
 
 

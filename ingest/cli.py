@@ -10,9 +10,9 @@ from typing import Any, Literal
 from jsonargparse import Namespace
 
 from slvr.command.line import DONE, FAILED, add_options, arguments, build, exit_code, new_parser
+from slvr.ingest.building.job import Outcome
 from slvr.ingest.expected import compare
-from slvr.ingest.job import Outcome
-from slvr.ingest.looks import LOOKS
+from slvr.ingest.looks.commands import LOOKS
 from slvr.ingest.recipe import Recipe
 from slvr.ingest.recipes import RECIPES
 from slvr.shards.clip import UNSETTLED
@@ -115,7 +115,7 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
         again: statuses of clips in finished shards to ask for once more.
     """
     from slvr.command.record import write_record
-    from slvr.ingest import job
+    from slvr.ingest.building import job
 
     workers = output.workers or os.cpu_count() or 1
     max_fail = recipe.MAX_FAIL if output.max_fail is None else output.max_fail
@@ -184,7 +184,7 @@ def list_sets(_: List) -> int:
 
 def retry(options: Retry) -> int:
     """Asks again for failed clips; returns the exit code."""
-    from slvr.ingest.ledger import read_about
+    from slvr.ingest.building.ledger import read_about
     from slvr.shards.clip import OK, STATUSES
 
     again = options.status.split(",")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from slvr.ingest.building.pace import Politeness
 from slvr.ingest.expected import Expected
-from slvr.ingest.pace import Politeness
 from slvr.shards.clip import Clip
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import VARIANTS, Encoder
 from slvr.model.released import load_released, parse_released_name, read_released
 
 PATTERN = "step-*.safetensors"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from slvr.model.encoder import TASKS, Encoder
-from slvr.model.objectives import Objective, Targets
+from slvr.model.encoders.resnet18 import TASKS, Encoder
+from slvr.model.objectives.contract import Objective, Targets
 
 
 class Losses(NamedTuple):

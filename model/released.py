@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import VARIANTS, Encoder
 from slvr.model.multitask import MultiTask
 
 # Our encoder's names -> theirs: patterns applied in this order.
@@ -109,7 +109,7 @@ def load_released(state_dict: Mapping[str, Tensor], variant: str) -> Encoder:
     Args:
         state_dict: of a published backbone, or of a published joint model, whose heads are left
             aside (`load_released_joint` reads them too).
-        variant: the one the model was trained with, of `slvr.model.encoder.VARIANTS`.
+        variant: the one the model was trained with, of `slvr.model.encoders.resnet18.VARIANTS`.
 
     Raises:
         ValueError: unknown variant; or the tensors are not those of this variant, and then the

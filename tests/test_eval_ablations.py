@@ -15,13 +15,13 @@ from slvr.eval.cli import main
 from slvr.eval.config import InvarianceConfig, ProbeConfig, RetrieveConfig
 from slvr.eval.embed import embed
 from slvr.eval.inputs import EvaluatedSet
-from slvr.eval.invariance import augmented_distances, whitening
-from slvr.eval.probe import accuracy, classify, mean_precision
 from slvr.eval.report import REPORT
-from slvr.eval.retrieve import class_members, class_precisions
-from slvr.eval.weights import weight_shares
+from slvr.eval.tasks.invariance import augmented_distances, whitening
+from slvr.eval.tasks.probe import accuracy, classify, mean_precision
+from slvr.eval.tasks.retrieve import class_members, class_precisions
+from slvr.eval.tasks.weights import weight_shares
 from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -188,7 +188,7 @@ def test_the_interval_is_over_the_clips(make_directory: MakeDirectory, tmp_path:
 
 
 def test_whitening_is_the_root_of_the_inverse_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slvr.eval.invariance._ROWS_AT_ONCE", 64)
+    monkeypatch.setattr("slvr.eval.tasks.invariance._ROWS_AT_ONCE", 64)
     rng = np.random.default_rng(0)
     values = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
     root = whitening(torch.tensor(values), "noise").numpy()

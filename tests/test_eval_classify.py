@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from slvr.eval import classify
 from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies, logistic, mean_and_ci, sgd_duals
 from slvr.eval.config import EvaluateConfig
-from slvr.eval.tasks import Tasks, sample_tasks
+from slvr.eval.episodes import Tasks, sample_tasks
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "fewshot_features.npz"
 SGD: dict = {

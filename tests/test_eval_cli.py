@@ -14,7 +14,7 @@ from slvr.eval.config import CONFIGS, EvaluateConfig
 from slvr.eval.embedders import EncoderEmbedder
 from slvr.eval.report import REPORT
 from slvr.model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.released import published_names
 from slvr.shards.read import ShardDirectory
 

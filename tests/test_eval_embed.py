@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slvr.eval.embed import Features, cut, embed
 from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, untrained
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]

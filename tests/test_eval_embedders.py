@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slvr.eval.embedders import CallableEmbedder, EncoderEmbedder, MeanLogMel
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.pipeline.normalise import normalise
 
 CPU = torch.device("cpu")

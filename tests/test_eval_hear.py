@@ -7,7 +7,7 @@ import torch
 
 from slvr.eval import hear
 from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 
 SHAPE = {"variant": "bn", "dim": 16, "width": 4}
 

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from slvr.eval.tasks import _draw_distinct, sample_tasks
+from slvr.eval.episodes import _draw_distinct, sample_tasks
 
 # Classes of 2 to 9 clips, shuffled, so that a class is no run of neighbouring clips.
 LABELS = np.random.default_rng(0).permutation(np.repeat(list("abcdefgh"), range(2, 10)))

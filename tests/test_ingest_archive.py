@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from conftest import command
 from evaluation_sets import TOYS, packed, sound, tar_of, zip_of
-from slvr.ingest import archive
-from slvr.ingest.archive import find_volumes, open_volume
+from slvr.ingest.archives import archive
+from slvr.ingest.archives.archive import find_volumes, open_volume
 from slvr.ingest.recipes.speechcommands import SpeechCommands
 
 MEMBERS = {f"a/{i}.bin": os.urandom(20_000 + i) for i in range(40)} | {"ü ,'.txt": b"", "z": b"z"}
@@ -78,7 +78,7 @@ def test_seek_points_serve_a_reader_in_another_process(
     points = next((tmp_path / "indices").glob("*.gzidx"))
     assert points.stat().st_size > 3 * 32_768  # one window each
     code = (
-        "import sys; from pathlib import Path; from slvr.ingest.archive import *;"
+        "import sys; from pathlib import Path; from slvr.ingest.archives.archive import *;"
         f"v, = find_volumes(Path({str(path)!r}), Path({str(tmp_path / 'indices')!r}));"
         "sys.stdout.buffer.write(open_volume(v).read('a/33.bin'))"
     )

@@ -20,11 +20,11 @@ import pytest
 
 from conftest import command, run
 from loopback import Route, Server, serve, silence, silent_film, tone_hz, tones
-from slvr.ingest import members
-from slvr.ingest.ledger import LEDGER
-from slvr.ingest.members import MemberList
+from slvr.ingest.building.ledger import LEDGER
+from slvr.ingest.looks.status import read_status
 from slvr.ingest.recipes.audioset import AudioSet
-from slvr.ingest.status import read_status
+from slvr.ingest.youtube import members
+from slvr.ingest.youtube.members import MemberList
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 from slvr.shards.verify import verify

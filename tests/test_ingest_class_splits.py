@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopback import Route, serve
-from slvr.ingest import class_splits
-from slvr.ingest.class_splits import fetch_class_splits, read_npy
+from slvr.ingest.archives import class_splits
+from slvr.ingest.archives.class_splits import fetch_class_splits, read_npy
 
 LISTS = {"train": ["dog", "Fin,_Finback_Whale"], "val": ["zh-CN"], "test": ["ä", "x y", "z"]}
 

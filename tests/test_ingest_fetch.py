@@ -26,9 +26,8 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError
 
 from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
-from slvr.ingest import fetch
-from slvr.ingest.fetch import Fetched, Fetcher, Fetchers, missing_javascript_runtime
-from slvr.ingest.fetch_errors import (
+from slvr.ingest.youtube import fetch
+from slvr.ingest.youtube.failures import (
     RULES,
     FetchFailure,
     classify,
@@ -36,7 +35,8 @@ from slvr.ingest.fetch_errors import (
     parse_retry_after,
     redact,
 )
-from slvr.ingest.fetch_options import FetchOptions
+from slvr.ingest.youtube.fetch import Fetched, Fetcher, Fetchers, missing_javascript_runtime
+from slvr.ingest.youtube.options import FetchOptions
 
 
 def options(server=None, **changes) -> FetchOptions:

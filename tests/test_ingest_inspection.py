@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from slvr.ingest.cli import main
-from slvr.ingest.inspection import N_LEVELS, envelope, level_db, log_mel_db, page
+from slvr.ingest.looks.inspect import N_LEVELS, envelope, level_db, log_mel_db, page
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -106,7 +106,7 @@ def test_a_large_set_is_measured_in_part_and_says_so(
     make_directory: MakeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert N_LEVELS == 2_000
-    monkeypatch.setattr("slvr.ingest.inspection.N_LEVELS", 10)
+    monkeypatch.setattr("slvr.ingest.looks.inspect.N_LEVELS", 10)
     assert "Measured on 10 clips of 12, drawn at random." in text(page(make_directory()))
 
 

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from conftest import command, noise, run
-from slvr.ingest import job
-from slvr.ingest.job import deal
-from slvr.ingest.ledger import About, Ledger
+from slvr.ingest.building import job
+from slvr.ingest.building.job import deal
+from slvr.ingest.building.ledger import About, Ledger
+from slvr.ingest.building.spool import Spool
 from slvr.ingest.recipe import Plan
-from slvr.ingest.spool import Spool
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import Clip, Source
 from slvr.shards.read import ShardDirectory

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from slvr.ingest import pace
-from slvr.ingest.pace import Pace, Politeness, RefusedError, StoppedError
+from slvr.ingest.building import pace
+from slvr.ingest.building.pace import Pace, Politeness, RefusedError, StoppedError
 
 
 class Clock:

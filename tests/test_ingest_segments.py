@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopback import Route, serve
-from slvr.ingest import segments
-from slvr.ingest.segments import (
+from slvr.ingest.youtube import segments
+from slvr.ingest.youtube.segments import (
     OFFICIAL,
     OfficialFile,
     Segment,

@@ -12,7 +12,7 @@ from slvr.model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 
 SHAPE = {"variant": "parallel", "dim": 20, "width": 4}
 

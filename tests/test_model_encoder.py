@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from slvr.model.adapters import AdaptedConv
-from slvr.model.encoder import TASKS, VARIANTS, Encoder
+from slvr.model.encoders.adapters import AdaptedConv
+from slvr.model.encoders.resnet18 import TASKS, VARIANTS, Encoder
 from slvr.model.norms import ViewNorm
 
 N_PARAMETERS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from slvr.model.encoder import TASKS, VARIANTS, Encoder
-from slvr.model.folding import folded
+from slvr.model.encoders.folding import folded
+from slvr.model.encoders.resnet18 import TASKS, VARIANTS, Encoder
 from slvr.model.norms import ViewNorm
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slvr.model.losses import nt_xent, simsiam
+from slvr.model.objectives.losses import nt_xent, simsiam
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "losses.npz"
 needs_fixture = pytest.mark.skipif(

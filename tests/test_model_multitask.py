@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import VARIANTS, Encoder
 from slvr.model.multitask import MultiTask
-from slvr.model.objectives import AugmentationPrediction, SimCLR, SimSiam, Targets
+from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, SimSiam, Targets
 
 
 def build(variant="parallel", *, contrastive=True, predictive=True, **options):

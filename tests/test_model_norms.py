@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from slvr.model.encoder import VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import VARIANTS, Encoder
 from slvr.model.norms import Passes, ViewNorm, synchronise
-from slvr.model.objectives import SimSiam
+from slvr.model.objectives.contract import SimSiam
 
 N_CLIPS = 6
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from slvr.model.losses import nt_xent, simsiam
-from slvr.model.objectives import (
+from slvr.model.objectives.contract import (
     AugmentationPrediction,
     AugSelf,
     Joint,
@@ -16,6 +15,7 @@ from slvr.model.objectives import (
     SimSiam,
     Targets,
 )
+from slvr.model.objectives.losses import nt_xent, simsiam
 
 COLUMNS = (0, 1, 1, 4, 6)
 OBJECTIVES = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slvr.model.checkpoint import load_encoder
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.released import ReleasedName, parse_released_name, published_names, read_released
 
 NAME = "AS_BAL_simsiam_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from slvr.pipeline.batching import Batching, cut_batch, cut_starts, places
+from slvr.pipeline.loaders.batching import Batching, cut_batch, cut_starts, places
 
 
 def drawn(n: int, batch: int, steps: int, world: int = 1, first: int = 0, seed: int = 3) -> list:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from conftest import write_directory
-from slvr.pipeline.batching import Batching
-from slvr.pipeline.dali import DaliLoader
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.dali import DaliLoader
 from slvr.shards.read import ShardDirectory
 
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
 SILENCE_DB = -156.5356

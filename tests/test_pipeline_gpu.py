@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from slvr.pipeline.augmentations import DEFAULT, PitchShift
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.views import Plan, Views
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.views.chains import Plan, Views
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from conftest import write_directory
-from slvr.pipeline.batching import Batching, Loader, cut_batch, places
-from slvr.pipeline.dali import DaliLoader
-from slvr.pipeline.loader import ClipLoader, on_device, to_float
-from slvr.pipeline.remote import RemoteLoader
-from slvr.pipeline.resident import Resident
+from slvr.pipeline.loaders.batching import Batching, Loader, cut_batch, places
+from slvr.pipeline.loaders.by_clip import ClipLoader, on_device, to_float
+from slvr.pipeline.loaders.dali import DaliLoader
+from slvr.pipeline.loaders.resident import Resident
+from slvr.pipeline.loaders.streamed import RemoteLoader
 from slvr.shards.read import ShardDirectory
 
 CPU = torch.device("cpu")
@@ -129,8 +129,8 @@ def test_a_damaged_clip_is_named_across_the_process_border(tmp_path: Path) -> No
 
 SCRIPT = """
 import signal, sys
-from slvr.pipeline.batching import Batching
-from slvr.pipeline.loader import ClipLoader
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.by_clip import ClipLoader
 from slvr.shards.read import ShardDirectory
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from moto.server import ThreadedMotoServer
 
 from conftest import run, write_directory
 from loopback import Route, serve
-from slvr.pipeline.batching import Batching
-from slvr.pipeline.remote import RemoteLoader
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.streamed import RemoteLoader
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from conftest import write_directory
-from slvr.pipeline.batching import Batching
-from slvr.pipeline.loader import ClipLoader
-from slvr.pipeline.resident import Resident, free_bytes, resident_bytes
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.by_clip import ClipLoader
+from slvr.pipeline.loaders.resident import Resident, free_bytes, resident_bytes
 from slvr.shards.read import ShardDirectory
 
 CPU = torch.device("cpu")
@@ -102,8 +102,8 @@ def test_free_memory_keeps_to_the_limit_of_a_container(
 ) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:   5000 kB\n")
-    monkeypatch.setattr("slvr.pipeline.resident._MEMINFO", meminfo)
-    monkeypatch.setattr("slvr.pipeline.resident._CGROUP", tmp_path)
+    monkeypatch.setattr("slvr.pipeline.loaders.resident._MEMINFO", meminfo)
+    monkeypatch.setattr("slvr.pipeline.loaders.resident._CGROUP", tmp_path)
     assert free_bytes(CPU) == 5000 * 1024
     (tmp_path / "memory.max").write_text("max\n")
     assert free_bytes(CPU) == 5000 * 1024

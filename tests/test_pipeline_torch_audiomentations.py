@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from slvr.pipeline.augmentations import DEFAULT, PitchShift, TimeShift
-from slvr.pipeline.torch_audiomentations import (
+from slvr.pipeline.augmentations.torch_audiomentations import (
     TorchAudiomentation,
     Transform,
     augmentation_from,
 )
-from slvr.pipeline.views import Plan, Views
+from slvr.pipeline.views.chains import Plan, Views
 
 # isort: split
 import torch_audiomentations as ta

@@ -11,8 +11,8 @@ from scipy import stats
 
 from slvr.pipeline import blocks
 from slvr.pipeline.augmentations import DEFAULT, Fade, TimeMasking, TimeShift
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.views import Plan, Views
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.views.chains import Plan, Views
 
 NAMES = tuple(augmentation.name for augmentation in DEFAULT)
 N_DRAWS = 20_000
@@ -177,7 +177,7 @@ def test_the_cpu_computes_in_blocks_of_rows_and_nothing_else_changes(monkeypatch
     plan = views.sample(7, seed=2)
     whole = views.apply(waves, plan)
     images = front_end(whole.flatten(0, 1))
-    for module in ("slvr.pipeline.views", "slvr.pipeline.frontend"):
+    for module in ("slvr.pipeline.views.chains", "slvr.pipeline.frontends.mtslvr"):
         monkeypatch.setattr(f"{module}.block_rows", partial(blocks.block_rows, cpu_samples=4800))
     # One chain may magnify rounding: a vocoder goes on from the phases of bins that are silent.
     assert (views.apply(waves, plan) - whole).norm() < 1e-3 * whole.norm()

@@ -5,7 +5,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from slvr.command.line import add_options, new_parser
-from slvr.model.encoder import VARIANTS as ENCODER_VARIANTS
+from slvr.model.encoders.resnet18 import VARIANTS as ENCODER_VARIANTS
 from slvr.train.cli import main, resolve
 from slvr.train.config import RECIPES, VARIANTS, TrainConfig
 from slvr.train.schedule import learning_rate

@@ -10,7 +10,7 @@ from slvr.model.checkpoint import load_encoder, read_checkpoint
 from slvr.model.multitask import MultiTask
 from slvr.model.released import published_names
 from slvr.pipeline.augmentations import DEFAULT, TimeMasking
-from slvr.pipeline.views import Views
+from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
 from slvr.train.init import initialise

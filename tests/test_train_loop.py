@@ -17,8 +17,8 @@ import torch
 
 from conftest import ABOUT, command, run, write_directory
 from slvr.model.checkpoint import checkpoint_name, checkpoints, load_encoder, read_checkpoint
-from slvr.pipeline.loader import to_float
-from slvr.pipeline.views import Views
+from slvr.pipeline.loaders.by_clip import to_float
+from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
 from slvr.shards.write import finish
 from slvr.train.config import RECIPES, TrainConfig

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from conftest import run
-from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint
+from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Joint
 from slvr.pipeline.augmentations import ColouredNoise
-from slvr.pipeline.views import Views
+from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
 from slvr.train.objectives import build_objective

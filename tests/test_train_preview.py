@@ -14,8 +14,8 @@ from matplotlib.image import imread
 from conftest import run
 from slvr.command.line import add_options, new_parser
 from slvr.pipeline.augmentations.temporal import FADE_SHAPES
-from slvr.pipeline.batching import Batching, cut_batch, places
-from slvr.pipeline.loader import to_float
+from slvr.pipeline.loaders.batching import Batching, cut_batch, places
+from slvr.pipeline.loaders.by_clip import to_float
 from slvr.pipeline.normalise import normalise
 from slvr.shards.read import ShardDirectory
 from slvr.train.cli import resolve

@@ -15,7 +15,7 @@ import torch
 
 from conftest import command, run, write_directory
 from slvr.model.checkpoint import checkpoints, read_checkpoint
-from slvr.model.objectives import Targets
+from slvr.model.objectives.contract import Targets
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
 from slvr.train.loop import train

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slvr.command.line import add_options, new_parser
-from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.shards.read import ShardDirectory
 from slvr.train.cli import resolve
 from slvr.train.config import TrainConfig

@@ -8,11 +8,11 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import average_precision_score
 
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
-from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint, SimCLR, Targets
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.views import Views
+from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Joint, SimCLR, Targets
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
 from slvr.train.stream import Stream

@@ -20,12 +20,12 @@ from slvr.command.line import Terminated
 from slvr.command.progress import track
 from slvr.command.record import write_record
 from slvr.model.checkpoint import checkpoint_name
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
 from slvr.model.norms import synchronise
-from slvr.model.objectives import Targets
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.views import Views
+from slvr.model.objectives.contract import Targets
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
 from slvr.train.compilation import compiled
 from slvr.train.config import TrainConfig

@@ -2,8 +2,15 @@
 
 from collections.abc import Callable
 
-from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint, Objective, SimCLR, SimSiam
-from slvr.pipeline.views import Views
+from slvr.model.objectives.contract import (
+    AugmentationPrediction,
+    AugSelf,
+    Joint,
+    Objective,
+    SimCLR,
+    SimSiam,
+)
+from slvr.pipeline.views.chains import Views
 from slvr.train.config import TrainConfig
 
 OBJECTIVES: dict[str, Callable[[int, TrainConfig, Views], Objective]] = {

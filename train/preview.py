@@ -16,11 +16,11 @@ from matplotlib.image import imsave
 
 from slvr.command.page import data_url, render
 from slvr.pipeline.augmentations.temporal import FADE_SHAPES
-from slvr.pipeline.batching import Batching, cut_batch, places
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.loader import to_float
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.loaders.batching import Batching, cut_batch, places
+from slvr.pipeline.loaders.by_clip import to_float
 from slvr.pipeline.normalise import normalise
-from slvr.pipeline.views import Plan
+from slvr.pipeline.views.chains import Plan
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
 from slvr.shards.read import ShardDirectory

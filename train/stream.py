@@ -7,10 +7,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from slvr.command.progress import track
-from slvr.pipeline.batching import Batching, places
-from slvr.pipeline.feed import open_loader
-from slvr.pipeline.loader import ClipLoader, on_device
-from slvr.pipeline.resident import Resident, no_watch
+from slvr.pipeline.loaders.batching import Batching, places
+from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
+from slvr.pipeline.loaders.feed import open_loader
+from slvr.pipeline.loaders.resident import Resident, no_watch
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig

@@ -17,11 +17,11 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from slvr.model.multitask import MultiTask
-from slvr.model.objectives import AugmentationPrediction, AugSelf, Joint, Targets
-from slvr.pipeline.batching import Batching
-from slvr.pipeline.feed import open_loader
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.views import Views
+from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Joint, Targets
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.feed import open_loader
+from slvr.pipeline.views.chains import Views
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig

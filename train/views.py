@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from slvr.model.objectives import Targets
+from slvr.model.objectives.contract import Targets
 from slvr.pipeline.augmentations import DEFAULT, PitchShift
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.loader import to_float
+from slvr.pipeline.augmentations.torch_audiomentations import augmentation_from
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.loaders.by_clip import to_float
 from slvr.pipeline.normalise import Normalisation, normalise
-from slvr.pipeline.torch_audiomentations import augmentation_from
-from slvr.pipeline.views import Views
+from slvr.pipeline.views.chains import Views
 from slvr.train.config import TrainConfig
 
 

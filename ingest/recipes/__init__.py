@@ -1,6 +1,6 @@
 """One file for each data set; the command `ingest NAME` comes from this registry."""
 
-from slvr.ingest.evaluation_set import EvaluationSet
+from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.recipe import Recipe
 from slvr.ingest.recipes.accents import Accents
 from slvr.ingest.recipes.audioset import AudioSet

@@ -4,8 +4,8 @@ import csv
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection, at_least
 from slvr.ingest.download import Remote
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection, at_least
 
 FEWEST = 2
 N_ROWS = 2_172

@@ -11,14 +11,20 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from slvr.ingest.building.pace import Politeness
 from slvr.ingest.decode import decoded_clip
-from slvr.ingest.fetch import Fetchers, missing_javascript_runtime
-from slvr.ingest.fetch_errors import redact
-from slvr.ingest.fetch_options import FetchOptions
-from slvr.ingest.members import mtslvr_members
-from slvr.ingest.pace import Politeness
 from slvr.ingest.recipe import Plan
-from slvr.ingest.segments import Segment, download_csv, read_ids, read_label_names, read_segments
+from slvr.ingest.youtube.failures import redact
+from slvr.ingest.youtube.fetch import Fetchers, missing_javascript_runtime
+from slvr.ingest.youtube.members import mtslvr_members
+from slvr.ingest.youtube.options import FetchOptions
+from slvr.ingest.youtube.segments import (
+    Segment,
+    download_csv,
+    read_ids,
+    read_label_names,
+    read_segments,
+)
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.files import file_sha256
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.evaluation_set import (
+from slvr.ingest.archives.evaluation_set import (
     EvaluationSet,
     Files,
     Sample,

@@ -5,7 +5,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection, at_least, stem
+from slvr.ingest.archives.evaluation_set import (
+    EvaluationSet,
+    Files,
+    Sample,
+    Selection,
+    at_least,
+    stem,
+)
 
 RELEASE = "cv-corpus-12.0-delta-2022-12-07"
 FEWEST, MOST = 5, 10_000

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
 from slvr.ingest.download import Remote
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
 
 GITLAB = "https://gitlab.com/cs-cooper-lab/crema-d-mirror/-/archive/master/"
 

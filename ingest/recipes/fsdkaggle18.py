@@ -4,8 +4,8 @@ import csv
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
 from slvr.ingest.download import Remote
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
 
 MD5 = {
     "FSDKaggle2018.audio_train.zip": "a8b47ff4b52022c178f88fa5c6f080d0",

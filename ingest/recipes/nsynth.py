@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
 from slvr.ingest.download import Remote
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
 
 PARTS = {
     "train": "fde6665a93865503ba598b9fac388660",

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection
 from slvr.ingest.download import Remote
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection
 
 MIRROR = "https://huggingface.co/datasets/ProgramComputer/voxceleb/resolve/main/vox1/"
 SHA256 = {

@@ -3,8 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slvr.ingest.archives.evaluation_set import (
+    EvaluationSet,
+    Files,
+    Sample,
+    Selection,
+    folder,
+    stem,
+)
 from slvr.ingest.download import Remote
-from slvr.ingest.evaluation_set import EvaluationSet, Files, Sample, Selection, folder, stem
 
 LONGEST_S = 180.0
 

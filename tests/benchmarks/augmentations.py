@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from slvr.pipeline.augmentations import DEFAULT
 from slvr.pipeline.torchaudio_import import functional as taf
-from slvr.pipeline.views import Plan, Views
+from slvr.pipeline.views.chains import Plan, Views
 
 # isort: split
 import torchaudio.transforms as tat

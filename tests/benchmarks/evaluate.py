@@ -32,12 +32,12 @@ from torch import Tensor
 from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies
 from slvr.eval.config import EvaluateConfig
 from slvr.eval.embedders import EncoderEmbedder
-from slvr.eval.few_shot import evaluate
+from slvr.eval.episodes import Tasks, sample_tasks
 from slvr.eval.published import SETS
-from slvr.eval.tasks import Tasks, sample_tasks
+from slvr.eval.tasks.few_shot import evaluate
 from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoder import Encoder
-from slvr.pipeline.frontend import FrontEnd
+from slvr.model.encoders.resnet18 import Encoder
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.write import ShardWriter, finish

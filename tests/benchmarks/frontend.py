@@ -10,7 +10,7 @@ import torch
 from measure import HEAD, compare, limit, machine, measure, profile_table, table
 from torch import Tensor
 
-from slvr.pipeline.frontend import FrontEnd
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.pipeline.torchaudio_import import functional as _torchaudio  # noqa: F401
 
 # isort: split

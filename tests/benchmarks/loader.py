@@ -30,11 +30,11 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import ABOUT
-from slvr.pipeline.batching import Batching
-from slvr.pipeline.dali import DaliLoader
-from slvr.pipeline.loader import ClipLoader, on_device
-from slvr.pipeline.remote import RemoteLoader
-from slvr.pipeline.resident import Resident
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
+from slvr.pipeline.loaders.dali import DaliLoader
+from slvr.pipeline.loaders.resident import Resident
+from slvr.pipeline.loaders.streamed import RemoteLoader
 from slvr.shards.audio import decode, with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.read import ShardDirectory

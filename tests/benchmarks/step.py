@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
-from slvr.model.objectives import AugmentationPrediction, SimCLR, Targets
-from slvr.pipeline.frontend import FrontEnd
-from slvr.pipeline.views import Views
+from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, Targets
+from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.views.chains import Views
 
 RATE_HZ = 16_000
 TEMPERATURE = 0.07

@@ -28,9 +28,9 @@ from measure import machine, table
 from slvr.eval.classify import few_shot_accuracies
 from slvr.eval.embed import Embedder, embed
 from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, untrained
+from slvr.eval.episodes import sample_tasks
 from slvr.eval.published import ACCURACY, COUNTERPART
 from slvr.eval.published import SETS as PUBLISHED_SETS
-from slvr.eval.tasks import sample_tasks
 from slvr.ingest.synthesis import SOUND_CLASSES
 from slvr.model.checkpoint import checkpoint_name, load_encoder
 from slvr.shards.read import ShardDirectory

@@ -28,12 +28,12 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
-from slvr.model.objectives import Targets
-from slvr.pipeline.frontend import FrontEnd
+from slvr.model.objectives.contract import Targets
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.pipeline.normalise import normalise
-from slvr.pipeline.views import Views
+from slvr.pipeline.views.chains import Views
 from slvr.train.config import RECIPES, TrainConfig
 from slvr.train.objectives import build_objective
 

@@ -15,6 +15,7 @@ from slvr.eval.config import EvaluateConfig
 from slvr.eval.config import Tasks as TaskSettings
 from slvr.eval.embed import Embedder
 from slvr.eval.embedders import MeanLogMel
+from slvr.eval.episodes import Tasks, sample_tasks
 from slvr.eval.inputs import (
     EvaluatedModel,
     EvaluatedSet,
@@ -29,7 +30,6 @@ from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import SETS
 from slvr.eval.report import Report, write_report
 from slvr.eval.tables import comparison_table, protocol, score_table, score_text
-from slvr.eval.tasks import Tasks, sample_tasks
 
 
 @dataclass(frozen=True)

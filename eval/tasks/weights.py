@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from slvr.eval.charts import heatmap
 from slvr.eval.classify import rows_of_supports, sgd_duals, shuffled
 from slvr.eval.config import WeightsConfig
-from slvr.eval.few_shot import draw_tasks, training_details
 from slvr.eval.inputs import features_of, open_device, open_models, open_out, open_sets
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import WEIGHTS
 from slvr.eval.report import Report, write_report
 from slvr.eval.tables import Table
+from slvr.eval.tasks.few_shot import draw_tasks, training_details
 
 _TASKS_A_BATCH = 1000
 

@@ -9,8 +9,8 @@ from itertools import islice
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from slvr.pipeline.batching import Batching, Pcm, stream_batches
-from slvr.pipeline.loader import by_workers
+from slvr.pipeline.loaders.batching import Batching, Pcm, stream_batches
+from slvr.pipeline.loaders.by_clip import by_workers
 from slvr.shards.audio import decode
 from slvr.shards.manifest import ShardInfo
 from slvr.shards.read import ShardDirectory

@@ -21,12 +21,12 @@ import numpy as np
 
 from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
-from slvr.ingest.ledger import LEDGER, LOCK, About, Ledger
-from slvr.ingest.pace import Pace
+from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
+from slvr.ingest.building.pace import Pace
+from slvr.ingest.building.remote import RemoteMaker
+from slvr.ingest.building.reopen import reopen
+from slvr.ingest.building.spool import Spool
 from slvr.ingest.recipe import Plan, Recipe, RemoteRecipe
-from slvr.ingest.remote import RemoteMaker
-from slvr.ingest.reopen import reopen
-from slvr.ingest.spool import Spool
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slvr.pipeline.batching import Batching, Ints, cut_starts, places
+from slvr.pipeline.loaders.batching import Batching, Ints, cut_starts, places
 from slvr.shards.read import ClipDataset
 
 _MEMINFO = Path("/proc/meminfo")

@@ -21,7 +21,6 @@ from slvr.command.progress import track
 from slvr.eval.charts import heatmap
 from slvr.eval.config import InvarianceConfig
 from slvr.eval.embed import Embedder, Features, cut, pieces_a_batch
-from slvr.eval.few_shot import training_details
 from slvr.eval.inputs import (
     EvaluatedSet,
     features_of,
@@ -33,6 +32,7 @@ from slvr.eval.inputs import (
 from slvr.eval.published import INVARIANCE
 from slvr.eval.report import Report, write_report
 from slvr.eval.tables import PUBLISHED, Table
+from slvr.eval.tasks.few_shot import training_details
 from slvr.pipeline.augmentations import DEFAULT, Augmentation
 from slvr.shards.clip import SAMPLE_RATE_HZ
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from slvr.pipeline.batching import Batching, Ints, cut_batch, places
+from slvr.pipeline.loaders.batching import Batching, Ints, cut_batch, places
 from slvr.shards.read import ClipDataset
 
 

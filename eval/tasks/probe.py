@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from slvr.eval.charts import heatmap
 from slvr.eval.config import ProbeConfig
-from slvr.eval.few_shot import training_details
 from slvr.eval.inputs import (
     EvaluatedSet,
     features_of,
@@ -30,6 +29,7 @@ from slvr.eval.inputs import (
 from slvr.eval.precision import average_precision
 from slvr.eval.report import Report, write_report
 from slvr.eval.tables import Table
+from slvr.eval.tasks.few_shot import training_details
 
 _BATCH = 256
 

@@ -4,11 +4,11 @@ import dataclasses
 import random
 import time
 
-from slvr.ingest.fetch_errors import FetchFailure
-from slvr.ingest.ledger import Attempt, Ledger
-from slvr.ingest.pace import Pace
+from slvr.ingest.building.ledger import Attempt, Ledger
+from slvr.ingest.building.pace import Pace
+from slvr.ingest.building.spool import Spool
 from slvr.ingest.recipe import RemoteRecipe
-from slvr.ingest.spool import Spool
+from slvr.ingest.youtube.failures import FetchFailure
 from slvr.shards.clip import UNSETTLED, Clip
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slvr.model.adapters import AdaptedConv
+from slvr.model.encoders.adapters import AdaptedConv
 from slvr.model.norms import ONE, Passes, ViewNorm
 
 VARIANTS = ("none", "split", "bn", "series", "parallel")

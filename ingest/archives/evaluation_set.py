@@ -19,8 +19,8 @@ from threading import Lock
 from typing import ClassVar
 
 from slvr.command.progress import track
-from slvr.ingest.archive import Volume, find_volumes, open_volume
-from slvr.ingest.class_splits import ClassSplits, fetch_class_splits, read_json
+from slvr.ingest.archives.archive import Volume, find_volumes, open_volume
+from slvr.ingest.archives.class_splits import ClassSplits, fetch_class_splits, read_json
 from slvr.ingest.decode import declared_duration_s, decoded_clip
 from slvr.ingest.download import Remote, fetch
 from slvr.ingest.expected import Expected

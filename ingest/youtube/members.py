@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slvr.ingest.segments import fetch_once
+from slvr.ingest.youtube.segments import fetch_once
 
 _BASE_URL = (
     "https://raw.githubusercontent.com/CHeggan/MT-SLVR/"

@@ -52,7 +52,7 @@ def page(directory: ShardDirectory, seed: int = 0) -> str:
     manifest = directory.manifest
     return render(
         "ingest",
-        "inspect.html.j2",
+        "looks/inspect.html.j2",
         manifest=manifest,
         summary=_summary(rows, seconds),
         availability=_availability(rows),

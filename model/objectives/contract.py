@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slvr.model.losses import nt_xent, simsiam
+from slvr.model.objectives.losses import nt_xent, simsiam
 
 
 class Targets(NamedTuple):

@@ -4,7 +4,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from slvr.ingest.ledger import About, open_to_read, read_about, writer_of
+from slvr.ingest.building.ledger import About, open_to_read, read_about, writer_of
 from slvr.shards.clip import UNSETTLED
 
 RATE_WINDOW_S = 3600.0

@@ -5,10 +5,17 @@ from typing import Literal
 
 import torch
 
-from slvr.pipeline.batching import Batching, Loader
-from slvr.pipeline.loader import ClipLoader
-from slvr.pipeline.remote import RemoteLoader
-from slvr.pipeline.resident import SHARE, Resident, Watch, free_bytes, no_watch, resident_bytes
+from slvr.pipeline.loaders.batching import Batching, Loader
+from slvr.pipeline.loaders.by_clip import ClipLoader
+from slvr.pipeline.loaders.resident import (
+    SHARE,
+    Resident,
+    Watch,
+    free_bytes,
+    no_watch,
+    resident_bytes,
+)
+from slvr.pipeline.loaders.streamed import RemoteLoader
 from slvr.shards.read import ShardDirectory, is_remote
 
 
@@ -60,7 +67,7 @@ def open_loader(
         streamed = RemoteLoader(directory, split, batching, workers)
         return streamed, f"clips are streamed from {directory.location}"
     if loader == "dali":
-        from slvr.pipeline.dali import DaliLoader  # noqa: PLC0415
+        from slvr.pipeline.loaders.dali import DaliLoader  # noqa: PLC0415
 
         threads = max(workers, 1)
         dali = DaliLoader(directory, split, batching, threads)

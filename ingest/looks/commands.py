@@ -73,7 +73,7 @@ def verify(options: Verify) -> int:
 
 def status(options: Status) -> int:
     """Shows how far an ingest has come; returns the exit code."""
-    from slvr.ingest.status import read_status
+    from slvr.ingest.looks.status import read_status
 
     print(read_status(Path(options.directory)))
     return DONE
@@ -98,7 +98,7 @@ def diff(options: Diff) -> int:
 
 def inspect(options: Inspect) -> int:
     """Writes the page of a shard directory; returns the exit code."""
-    from slvr.ingest.inspection import PAGE, page
+    from slvr.ingest.looks.inspect import PAGE, page
     from slvr.shards.files import write_text
     from slvr.shards.read import ShardDirectory
 

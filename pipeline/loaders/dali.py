@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from slvr.pipeline.batching import Batching, Pcm, stream_batches
+from slvr.pipeline.loaders.batching import Batching, Pcm, stream_batches
 from slvr.shards.read import ShardDirectory
 
 _READER = "shards"

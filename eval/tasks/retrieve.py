@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from slvr.eval.charts import heatmap
 from slvr.eval.config import RetrieveConfig
-from slvr.eval.few_shot import training_details
 from slvr.eval.inputs import features_of, open_device, open_models, open_out, open_sets
 from slvr.eval.precision import average_precision
 from slvr.eval.report import Report, write_report
 from slvr.eval.tables import Table
+from slvr.eval.tasks.few_shot import training_details
 
 
 def retrieve(config: RetrieveConfig) -> tuple[Path, Report]:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from slvr.model.adapters import AdaptedConv
-from slvr.model.encoder import Encoder
+from slvr.model.encoders.adapters import AdaptedConv
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.norms import ONE, Passes, ViewNorm
 
 

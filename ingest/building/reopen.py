@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from slvr.ingest.ledger import Ledger
-from slvr.ingest.spool import Spool
+from slvr.ingest.building.ledger import Ledger
+from slvr.ingest.building.spool import Spool
 from slvr.shards.clip import OK, Clip
 from slvr.shards.manifest import Row, clip_of
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slvr.ingest.fetch_errors import FetchFailure, classify, local_error, redact
-from slvr.ingest.fetch_options import FetchOptions
+from slvr.ingest.youtube.failures import FetchFailure, classify, local_error, redact
+from slvr.ingest.youtube.options import FetchOptions
 
 _FORMAT = "ba[ext=m4a]/ba/b"  # m4a first: the smallest source that FFmpeg decodes fast
 _LIVE = {"is_live", "is_upcoming", "post_live"}

@@ -1,0 +1,1 @@
+"""Downstream tasks: what a frozen model is judged by."""

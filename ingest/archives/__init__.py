@@ -1,0 +1,1 @@
+"""Official archives and downloads of whole sets: found, read where they lie, planned."""

@@ -1,0 +1,1 @@
+"""From a plan to shards: dealt, made in parallel, resumed, paced."""

@@ -1,0 +1,1 @@
+"""Encoders: images to embeddings, one for each task."""

@@ -1,0 +1,1 @@
+"""Objectives: a head and the loss on what it says."""

@@ -1,0 +1,1 @@
+"""Front ends: waveforms to the images that encoders take."""

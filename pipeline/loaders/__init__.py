@@ -1,0 +1,1 @@
+"""Loaders: shards to endless batches of clips, in an exact order."""
