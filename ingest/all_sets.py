@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slvr.command.line import DONE, FAILED, sentence
-from slvr.ingest.archives.archive import SUFFIXES
 from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.find import SUFFIXES
 from slvr.ingest.recipes import EVALUATION_SETS
 from slvr.shards.clip import OK
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from conftest import command
 from evaluation_sets import TOYS, packed, sound, tar_of, zip_of
-from slvr.ingest.archives import archive
-from slvr.ingest.archives.archive import find_volumes, open_volume
+from slvr.ingest.archives import tars
+from slvr.ingest.archives import volume as limits
+from slvr.ingest.archives.find import find_volumes, open_volume
 from slvr.ingest.recipes.speechcommands import SpeechCommands
 
 MEMBERS = {f"a/{i}.bin": os.urandom(20_000 + i) for i in range(40)} | {"ü ,'.txt": b"", "z": b"z"}
@@ -64,21 +65,21 @@ def test_a_tar_gz_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (volume,) = find_volumes(path, tmp_path / "indices")
     open_volume(volume)
     open_volume.cache_clear()
-    monkeypatch.setattr(archive._Tar, "_build_index", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(tars.TarReader, "_build_index", lambda _: pytest.fail("read again"))
     assert open_volume(volume).read("a/7.bin") == MEMBERS["a/7.bin"]
 
 
 def test_seek_points_serve_a_reader_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "MIN_SPACING_BYTES", 1 << 16)
+    monkeypatch.setattr(tars, "MIN_SPACING_BYTES", 1 << 16)
     path = written(tmp_path / "x.tar.gz", tar_of(MEMBERS))
     (volume,) = find_volumes(path, tmp_path / "indices")
     open_volume(volume)
     points = next((tmp_path / "indices").glob("*.gzidx"))
     assert points.stat().st_size > 3 * 32_768  # one window each
     code = (
-        "import sys; from pathlib import Path; from slvr.ingest.archives.archive import *;"
+        "import sys; from pathlib import Path; from slvr.ingest.archives.find import *;"
         f"v, = find_volumes(Path({str(path)!r}), Path({str(tmp_path / 'indices')!r}));"
         "sys.stdout.buffer.write(open_volume(v).read('a/33.bin'))"
     )
@@ -128,11 +129,11 @@ safe_parts = st.text(
 @given(st.lists(safe_parts, min_size=1, max_size=4), st.integers(0, 4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_only_names_that_climb_are_refused(parts: list[str], at: int) -> None:
-    volume = archive.Volume((Path("x.zip"),))
-    archive._check_name(volume, "/".join(parts))
+    volume = limits.Volume((Path("x.zip"),))
+    limits.check_name(volume, "/".join(parts))
     parts.insert(at, "..")
     with pytest.raises(ValueError, match="leads out"):
-        archive._check_name(volume, "/".join(parts))
+        limits.check_name(volume, "/".join(parts))
 
 
 TAR_KINDS = {
@@ -183,13 +184,13 @@ def test_encrypted_zips_and_other_methods_are_refused(tmp_path: Path) -> None:
 def test_bombs_are_refused_before_they_unpack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "ALLOWANCE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "ALLOWANCE_BYTES", 1 << 20)
     zeros = bytes(4 << 20)
     assert "would grow" in refusal(tmp_path / "one.zip", zip_of({"a.wav": zeros}))
     many = {f"{i}.wav": zeros[: 1 << 20] for i in range(8)}
     assert "would unpack to" in refusal(tmp_path / "many.zip", zip_of(many))
     assert "would unpack to" in refusal(tmp_path / "one.tar.gz", tar_of({"a.wav": zeros}))
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1 << 19)
+    monkeypatch.setattr(limits, "MAX_MEMBER_BYTES", 1 << 19)
     assert "has 4194304 bytes" in refusal(tmp_path / "big.tar", tar_of({"a.wav": zeros}, ""))
 
 
@@ -249,7 +250,7 @@ def test_a_crowd_of_members_is_listed_or_refused(
     for name, content in (("x.zip", zip_of(crowd)), ("x.tar.gz", tar_of(crowd))):
         (volume,) = find_volumes(written(tmp_path / name, content), tmp_path / "indices")
         assert len(open_volume(volume).names()) == 10_000
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 9_999)
+    monkeypatch.setattr(limits, "MAX_MEMBERS", 9_999)
     for name, content in (("y.zip", zip_of(crowd)), ("y.tar.gz", tar_of(crowd))):
         assert "more than 9999 members" in refusal(tmp_path / name, content)
 

@@ -13,7 +13,7 @@ import soundfile
 
 from conftest import command, noise, run
 from slvr.ingest.building import job
-from slvr.ingest.building.job import deal
+from slvr.ingest.building.deal import deal
 from slvr.ingest.building.ledger import About, Ledger
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.recipe import Plan

@@ -21,7 +21,8 @@ from evaluation_sets import TOYS, Toy, packed, sound, unpack, zip_of
 from loopback import Route, Server, serve
 from slvr.ingest import cli
 from slvr.ingest.archives import class_splits
-from slvr.ingest.archives.evaluation_set import EvaluationSet, Files
+from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.files import Files
 from slvr.ingest.recipe import Plan
 from slvr.ingest.recipes import EVALUATION_SETS
 from slvr.ingest.recipes._template import Template

@@ -5,149 +5,24 @@ is a clip of which class. Start from ingest/recipes/_template.py.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from threading import Lock
+from pathlib import Path
 from typing import ClassVar
 
-from slvr.command.progress import track
-from slvr.ingest.archives.archive import Volume, find_volumes, open_volume
 from slvr.ingest.archives.class_splits import ClassSplits, fetch_class_splits, read_json
-from slvr.ingest.decode import declared_duration_s, decoded_clip
+from slvr.ingest.archives.files import Files, open_files
+from slvr.ingest.archives.find import find_volumes
+from slvr.ingest.archives.selection import Sample, Selection
+from slvr.ingest.archives.volume import Volume
+from slvr.ingest.decode import decoded_clip
 from slvr.ingest.download import Remote, fetch
 from slvr.ingest.expected import Expected
 from slvr.ingest.recipe import Plan
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A file that is to become a clip.
-
-    Attributes:
-        uri: its path below the set's own top folder, as it matches `MEMBER`.
-        key: of the clip.
-        label: its class.
-        licence: its own, where each clip has one.
-        duration_s: where it was measured.
-    """
-
-    uri: str
-    key: str
-    label: str
-    licence: str = ""
-    duration_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The samples of a set, and what the user should know about those left out."""
-
-    samples: list[Sample]
-    notes: tuple[str, ...] = ()
-
-
-class Files:
-    """The files of a set, wherever its archives or folders put them."""
-
-    def __init__(self, volumes: tuple[Volume, ...], member: str) -> None:
-        pattern = re.compile(rf"(?:.*/)?({member})", re.DOTALL)
-        self.audio: dict[str, tuple[Volume, str]] = {}
-        """Path below the set's top folder -> where it is."""
-        self._others: list[tuple[Volume, str]] = []
-        self._one_thread = Lock()
-        for volume in volumes:
-            for name in open_volume(volume).names():
-                if re.search(r"(?:^|/)(?:\._|__MACOSX/)", name):
-                    continue  # resource forks of macOS, named like the files themselves
-                if (match := pattern.fullmatch(name)) is None:
-                    self._others.append((volume, name))
-                    continue
-                place = self.audio.setdefault(_printable(match[1]), (volume, name))
-                if place != (volume, name):
-                    raise ValueError(
-                        f"{match[1]} is in {place[0]} ({place[1]}) and in {volume} ({name}); leave "
-                        "one of them there"
-                    )
-
-    def read(self, uri: str) -> bytes:
-        """The content of an audio file.
-
-        Raises:
-            KeyError: there is no such file.
-            ValueError: its archive is damaged there.
-        """
-        volume, name = self.audio[uri]
-        with self._one_thread:
-            return open_volume(volume).read(name)
-
-    def text(self, tail: str) -> str:
-        """The content of the one other file whose path ends with `tail`.
-
-        Raises:
-            ValueError: there is none or more than one, or it is no UTF-8.
-        """
-        found = [(volume, name) for volume, name in self._others if f"/{name}".endswith(f"/{tail}")]
-        if len(found) != 1:
-            where = "; ".join(f"{volume} ({name})" for volume, name in found) or "none"
-            raise ValueError(f"expected one file {tail}, found {where}")
-        volume, name = found[0]
-        try:
-            return open_volume(volume).read(name).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{volume}: {name} is no UTF-8 text ({error})") from error
-
-    def durations_s(self, label: str) -> dict[str, float | None]:
-        """Duration of every audio file, None for one that cannot be read."""
-
-        def measure(uri: str) -> float | None:
-            try:
-                return declared_duration_s(self.read(uri))
-            except ValueError:
-                return None
-
-        with ThreadPoolExecutor() as pool, track(label, len(self.audio), "files") as progress:
-            measured = {}
-            for uri, duration_s in zip(self.audio, pool.map(measure, self.audio), strict=True):
-                measured[uri] = duration_s
-                progress.advance()
-        return measured
-
-
-def _printable(name: str) -> str:
-    r"""The name with bytes that are no UTF-8 as \xNN."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-@functools.cache
-def open_files(volumes: tuple[Volume, ...], member: str) -> Files:
-    """The files of some volumes; a process lists them once."""
-    return Files(volumes, member)
-
-
-def at_least(samples: Iterable[Sample], n: int) -> list[Sample]:
-    """The samples whose class has n or more of them."""
-    listed = list(samples)
-    counts = Counter(sample.label for sample in listed)
-    return [sample for sample in listed if counts[sample.label] >= n]
-
-
-def stem(uri: str) -> str:
-    """The file name without folder and ending."""
-    return PurePosixPath(uri).stem
-
-
-def folder(uri: str) -> str:
-    """The name of the file's folder."""
-    return PurePosixPath(uri).parent.name
 
 
 @dataclass(frozen=True)

@@ -2,48 +2,32 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
-import os
 import shutil
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
-
 from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
+from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
 from slvr.ingest.building.pace import Pace
 from slvr.ingest.building.remote import RemoteMaker
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
+from slvr.ingest.building.workers import TASK_S, in_order, open_pool, tasks_of
 from slvr.ingest.recipe import Plan, Recipe, RemoteRecipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo, clip_row
+from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo
 from slvr.shards.write import ShardWriter, finish, index_of
 
-NOMINAL_CLIP_S = 10.0
-"""Length of a clip for which the plan knows none."""
 BYTES_PER_S = {"flac": 20_000, "wav": 32_000}
 """Of shards; FLAC's is what AudioSet's mixture of sounds takes."""
-TASK_S = 20.0
-"""Audio that a worker gets at a time: clip by clip, sending them costs a tenth of the work."""
-KEPT_BYTES = 31 << 20
-"""Twice this much freed memory stays with a worker; glibc takes no more than 2 x 32 MB."""
 SPOOL = "spool"
-BLOCKED_RETRIES = 2
-"""A clip that is refused this often again, while others are not, stays `blocked`."""
 TOOLS = ("slvr", "soundfile", "soxr", "av", "numpy", "scipy", "yt-dlp")
 
 
@@ -60,42 +44,9 @@ class Outcome:
         return [row for row in self.rows if row["status"] != OK]
 
 
-def deal(clips: Iterable[Clip], shard_mb: float) -> dict[str, list[Clip]]:
-    """Shard name -> its clips in the order of their keys; depends on the plan alone.
-
-    The clips of a split are taken in the order of their keys' SHA-256, so that each shard is a
-    mixture of classes, and fill one shard after the other by their expected length.
-    """
-    shards: dict[str, list[Clip]] = {}
-    filled: dict[str, tuple[int, int]] = {}
-    for clip in sorted(clips, key=lambda clip: hashlib.sha256(clip.key.encode()).digest()):
-        expected = round(_expected_s(clip) * SAMPLE_RATE_HZ)
-        number, n_bytes = filled.get(clip.split, (0, 0))
-        if n_bytes and n_bytes + 2 * expected > shard_mb * 1e6:
-            number, n_bytes = number + 1, 0
-        filled[clip.split] = (number, n_bytes + 2 * expected)
-        shards.setdefault(f"{clip.split}-{number:06d}", []).append(clip)
-    return {name: sorted(shards[name], key=lambda clip: clip.key) for name in sorted(shards)}
-
-
-def _expected_s(clip: Clip) -> float:
-    if clip.n_samples:
-        return clip.n_samples / clip.sample_rate_hz
-    if clip.source.end_s is None:
-        return NOMINAL_CLIP_S
-    return clip.source.end_s - (clip.source.start_s or 0.0)
-
-
-def plan_sha256(recipe: Recipe, plan: Plan, codec: str, shard_mb: float) -> str:
-    """Identity of what is asked for: the same command goes on, another one is refused."""
-    rows = [json.dumps(clip_row(clip), sort_keys=True) for clip in plan.clips]
-    head = json.dumps([recipe.NAME, recipe.VERSION, plan.options, codec, shard_mb], sort_keys=True)
-    return hashlib.sha256("\n".join([head, *sorted(rows)]).encode()).hexdigest()
-
-
 def disk_note(plan: Plan, out: Path, codec: str) -> str | None:
     """A sentence for the user when the disk looks too small for what is still missing."""
-    seconds = sum(_expected_s(clip) for clip in plan.clips)
+    seconds = sum(expected_s(clip) for clip in plan.clips)
     here = out.resolve()
     while not here.exists():
         here = here.parent
@@ -237,9 +188,9 @@ def _write_shards(
         remote = cast(RemoteRecipe, recipe)
         pace = Pace(remote.politeness)
         make = RemoteMaker(remote, codec, spool, ledger, pace)
-    with _pool(recipe, workers) as pool:
+    with open_pool(recipe, workers) as pool:
         clips = (clip for clips in pending.values() for clip in clips)
-        made = _in_order(pool, make, _tasks(clips, task_s), window=4 * workers + 16)
+        made = in_order(pool, make, tasks_of(clips, task_s), window=4 * workers + 16)
         try:
             for name, planned in pending.items():
                 split = planned[0].split
@@ -259,68 +210,3 @@ def _write_shards(
         finally:
             if pace is not None:
                 pace.stop()
-
-
-def _pool(recipe: Recipe, workers: int) -> Executor:
-    if recipe.REMOTE:
-        return ThreadPoolExecutor(workers)
-    # spawn: a forked child would inherit the locks of the parent's threads
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker)
-
-
-def _begin_worker() -> None:
-    """In a worker: Ctrl-C is the parent's affair, and nobody outlives a killed parent."""
-    # glibc gives back what is free beyond twice the largest block freed so far (mallopt(3)): the
-    # arrays of every clip would be faulted in anew, a fifth of the work. So a large one is freed
-    np.empty(KEPT_BYTES, np.uint8)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _tasks(clips: Iterable[Clip], task_s: float) -> Iterator[list[Clip]]:
-    """The clips in order, in lists of about task_s seconds and at least one clip."""
-    task: list[Clip] = []
-    filled_s = 0.0
-    for clip in clips:
-        task.append(clip)
-        filled_s += _expected_s(clip)
-        if filled_s >= task_s:
-            yield task
-            task, filled_s = [], 0.0
-    if task:
-        yield task
-
-
-def _make_all(make: Callable[[Clip], Clip], task: list[Clip]) -> list[Clip]:
-    return [make(clip) for clip in task]
-
-
-def _in_order(
-    pool: Executor, make: Callable[[Clip], Clip], tasks: Iterable[list[Clip]], window: int
-) -> Iterator[Clip]:
-    """Clips made in the order of the tasks, at most `window` tasks ahead of the consumer."""
-    ahead: deque[tuple[list[Clip], Future[list[Clip]]]] = deque()
-
-    def first() -> Iterator[Clip]:
-        task, future = ahead.popleft()
-        for clip, first_try in zip(task, future.result(), strict=True):
-            made = first_try
-            for _ in range(BLOCKED_RETRIES):
-                if made.status != "blocked":
-                    break
-                made = pool.submit(make, clip).result()  # behind the clips that wait for a worker
-            yield made
-
-    for task in tasks:
-        ahead.append((task, pool.submit(_make_all, make, task)))
-        if len(ahead) >= window:
-            yield from first()
-    while ahead:
-        yield from first()

@@ -3,15 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.archives.evaluation_set import (
-    EvaluationSet,
-    Files,
-    Sample,
-    Selection,
-    at_least,
-    folder,
-    stem,
-)
+from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.files import Files
+from slvr.ingest.archives.selection import Sample, Selection, at_least, folder, stem
 
 LONGEST_S = 180.0
 FEWEST = 50

@@ -5,14 +5,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.archives.evaluation_set import (
-    EvaluationSet,
-    Files,
-    Sample,
-    Selection,
-    at_least,
-    stem,
-)
+from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.files import Files
+from slvr.ingest.archives.selection import Sample, Selection, at_least, stem
 
 RELEASE = "cv-corpus-12.0-delta-2022-12-07"
 FEWEST, MOST = 5, 10_000

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
+from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.files import Files
+from slvr.ingest.archives.selection import Sample, Selection, stem
 from slvr.ingest.download import Remote
 
 GITLAB = "https://gitlab.com/cs-cooper-lab/crema-d-mirror/-/archive/master/"

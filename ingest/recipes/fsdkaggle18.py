@@ -4,7 +4,9 @@ import csv
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.archives.evaluation_set import EvaluationSet, Files, Sample, Selection, stem
+from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.files import Files
+from slvr.ingest.archives.selection import Sample, Selection, stem
 from slvr.ingest.download import Remote
 
 MD5 = {

@@ -3,14 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slvr.ingest.archives.evaluation_set import (
-    EvaluationSet,
-    Files,
-    Sample,
-    Selection,
-    folder,
-    stem,
-)
+from slvr.ingest.archives.evaluation_set import EvaluationSet
+from slvr.ingest.archives.files import Files
+from slvr.ingest.archives.selection import Sample, Selection, folder, stem
 from slvr.ingest.download import Remote
 
 LONGEST_S = 180.0

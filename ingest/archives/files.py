@@ -1,0 +1,89 @@
+"""The files of a set, wherever its archives or folders put them."""
+
+import functools
+import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+from slvr.command.progress import track
+from slvr.ingest.archives.find import open_volume
+from slvr.ingest.archives.volume import Volume
+from slvr.ingest.decode import declared_duration_s
+
+
+class Files:
+    """The files of a set, wherever its archives or folders put them."""
+
+    def __init__(self, volumes: tuple[Volume, ...], member: str) -> None:
+        pattern = re.compile(rf"(?:.*/)?({member})", re.DOTALL)
+        self.audio: dict[str, tuple[Volume, str]] = {}
+        """Path below the set's top folder -> where it is."""
+        self._others: list[tuple[Volume, str]] = []
+        self._one_thread = Lock()
+        for volume in volumes:
+            for name in open_volume(volume).names():
+                if re.search(r"(?:^|/)(?:\._|__MACOSX/)", name):
+                    continue  # resource forks of macOS, named like the files themselves
+                if (match := pattern.fullmatch(name)) is None:
+                    self._others.append((volume, name))
+                    continue
+                place = self.audio.setdefault(_printable(match[1]), (volume, name))
+                if place != (volume, name):
+                    raise ValueError(
+                        f"{match[1]} is in {place[0]} ({place[1]}) and in {volume} ({name}); leave "
+                        "one of them there"
+                    )
+
+    def read(self, uri: str) -> bytes:
+        """The content of an audio file.
+
+        Raises:
+            KeyError: there is no such file.
+            ValueError: its archive is damaged there.
+        """
+        volume, name = self.audio[uri]
+        with self._one_thread:
+            return open_volume(volume).read(name)
+
+    def text(self, tail: str) -> str:
+        """The content of the one other file whose path ends with `tail`.
+
+        Raises:
+            ValueError: there is none or more than one, or it is no UTF-8.
+        """
+        found = [(volume, name) for volume, name in self._others if f"/{name}".endswith(f"/{tail}")]
+        if len(found) != 1:
+            where = "; ".join(f"{volume} ({name})" for volume, name in found) or "none"
+            raise ValueError(f"expected one file {tail}, found {where}")
+        volume, name = found[0]
+        try:
+            return open_volume(volume).read(name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{volume}: {name} is no UTF-8 text ({error})") from error
+
+    def durations_s(self, label: str) -> dict[str, float | None]:
+        """Duration of every audio file, None for one that cannot be read."""
+
+        def measure(uri: str) -> float | None:
+            try:
+                return declared_duration_s(self.read(uri))
+            except ValueError:
+                return None
+
+        with ThreadPoolExecutor() as pool, track(label, len(self.audio), "files") as progress:
+            measured = {}
+            for uri, duration_s in zip(self.audio, pool.map(measure, self.audio), strict=True):
+                measured[uri] = duration_s
+                progress.advance()
+        return measured
+
+
+def _printable(name: str) -> str:
+    r"""The name with bytes that are no UTF-8 as \xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@functools.cache
+def open_files(volumes: tuple[Volume, ...], member: str) -> Files:
+    """The files of some volumes; a process lists them once."""
+    return Files(volumes, member)

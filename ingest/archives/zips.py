@@ -1,0 +1,100 @@
+"""A zip, in one file or in byte slices, as a volume."""
+
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from slvr.ingest.archives.volume import (
+    Volume,
+    check_growth,
+    check_members,
+    check_name,
+    check_repeated,
+    check_size,
+    check_unpacked,
+    refused,
+    told,
+)
+
+
+class ZipReader:
+    """A `Reader` of a zip."""
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+        with told(volume):
+            self.zip = zipfile.ZipFile(
+                cast(BinaryIO, io.BufferedReader(_JoinedFiles(volume.paths)))
+            )
+            infos = [info for info in self.zip.infolist() if not info.is_dir()]
+            if any(info.header_offset < 0 for info in infos):
+                raise zipfile.BadZipFile("its beginning is missing")
+        check_members(volume, len(infos))
+        for info in infos:
+            self._check(info)
+        check_unpacked(volume, sum(info.file_size for info in infos))
+        self.infos = {info.filename: info for info in infos}
+        check_repeated(volume, [info.filename for info in infos])
+
+    def _check(self, info: zipfile.ZipInfo) -> None:
+        check_name(self.volume, info.filename)
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise refused(self.volume, info.filename, "is a link or a device")
+        if info.flag_bits & 1:
+            raise refused(self.volume, info.filename, "is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # the readers of the other methods inflate without a limit
+            raise refused(self.volume, info.filename, "is neither stored nor deflated")
+        check_size(self.volume, info.filename, info.file_size)
+        check_growth(self.volume, info.filename, info.compress_size, info.file_size)
+
+    def names(self) -> Sequence[str]:
+        """See `Reader`."""
+        return list(self.infos)
+
+    def read(self, name: str) -> bytes:
+        """See `Reader`."""
+        with told(self.volume, name):
+            return self.zip.read(self.infos[name])
+
+
+class _JoinedFiles(io.RawIOBase):
+    """Files one after the other, as one that can be read and sought."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.files = [path.open("rb", buffering=0) for path in paths]
+        sizes = [path.stat().st_size for path in paths]
+        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self.size = sum(sizes)
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self.position, os.SEEK_END: self.size}[whence]
+        if origin + offset < 0:
+            raise OSError("seek before the beginning")
+        self.position = origin + offset
+        return self.position
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        at = max(i for i, start in enumerate(self.starts) if start <= self.position)
+        for file, start in zip(self.files[at:], self.starts[at:], strict=True):
+            file.seek(self.position - start)
+            n = file.readinto(buffer)
+            if n:
+                self.position += n
+                return n
+        return 0
