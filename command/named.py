@@ -1,0 +1,166 @@
+"""Things that have a name: entries of a registry, and classes of the user's own.
+
+A registry is data, name -> `package.module:Class`, imported on use. A class of the user's own is
+`package.module:Class` or `./file.py:Class`, as the user typed it. A name that was found in a file
+(a checkpoint, a record) is looked up in the registry alone, unless the user typed the same text.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+Registry = Mapping[str, str]
+
+
+def named(text: str, registry: Registry, what: str) -> Any:
+    """What a name stands for that the user typed.
+
+    Args:
+        text: an entry of the registry, `package.module:Class` or `./file.py:Class`.
+        registry: of this kind of thing.
+        what: the option and the kind, for the error message: `--encoder`, for example.
+
+    Raises:
+        ValueError: no such entry, module, file or class.
+    """
+    if ":" in text:
+        return loaded(text, what)
+    if text not in registry:
+        raise ValueError(
+            f"{what} {text}: expected one of {', '.join(registry)}, or a class of your own as "
+            "package.module:Class or ./file.py:Class"
+        )
+    return loaded(registry[text], what)
+
+
+def stored(text: str, registry: Registry, typed: Collection[str], where: str) -> Any:
+    """What a name stands for that was found in a file, which must not run what it likes.
+
+    Args:
+        text: the name.
+        registry: of this kind of thing.
+        typed: what the user typed in this command and so allows.
+        where: the file, for the error message.
+
+    Raises:
+        ValueError: it is not in the registry and the user did not type it.
+    """
+    if text in registry:
+        return loaded(registry[text], where)
+    if text in typed:
+        return loaded(text, where)
+    raise ValueError(
+        f"{where}: names {text!r}, which is none of ours ({', '.join(registry)}) and is not run; "
+        f"if it is yours, add --allow {text}"
+    )
+
+
+def loaded(text: str, what: str) -> Any:
+    """The object of `package.module:Class` or `./file.py:Class`.
+
+    Modules of the working folder are found first: there stands what the user means.
+
+    Raises:
+        ValueError: there is none; says which part is missing.
+    """
+    place, _, name = text.rpartition(":")
+    try:
+        found: Any = _from_file(Path(place)) if place.endswith(".py") else _module(place)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, FileNotFoundError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{what} {text}: {error}; give package.module:Class, a module that Python finds from "
+            "this folder, or ./file.py:Class"
+        ) from error
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path:
+            sys.path.append(here)  # for what the module imports later
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module of a file, made once in a process; its name tells files of one name apart."""
+    whole = path.resolve()
+    name = f"{path.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, whole)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def config_of(text: str, registry: Registry, what: str) -> type[Any]:
+    """The `Config` of a name that the user typed, without running what stands around it.
+
+    Of our own modules only those statements are run that the `Config` in the class needs: modules
+    of models load torch, for seconds, and `--help` wants the options alone.
+
+    Raises:
+        ValueError: as `named`.
+    """
+    if text not in registry:
+        config: type[Any] = named(text, registry, what).Config
+        return config
+    place, _, name = registry[text].partition(":")
+    spec = importlib.util.find_spec(place)
+    assert spec is not None and spec.origin is not None
+    module = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    (owner,) = [n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name]
+    (node,) = [n for n in owner.body if isinstance(n, ast.ClassDef) and n.name == "Config"]
+    needed = _needed(module.body, node)
+    code = compile(ast.Module([*needed, node], []), spec.origin, "exec")
+    namespace: dict[str, Any] = {"__name__": place}
+    exec(code, namespace)
+    found: type[Any] = namespace["Config"]
+    return found
+
+
+def _needed(statements: list[ast.stmt], node: ast.stmt) -> list[ast.stmt]:
+    """The statements of a module, in their order, that bind a name which the node uses."""
+    wanted = _uses(node)
+    kept: list[ast.stmt] = []
+    for statement in reversed(statements):
+        if _binds(statement) & wanted:
+            kept.append(statement)
+            if not isinstance(statement, ast.Import | ast.ImportFrom):
+                wanted |= _uses(statement)
+    return kept[::-1]
+
+
+def _uses(node: ast.stmt) -> set[str]:
+    return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)}
+
+
+def _binds(statement: ast.stmt) -> set[str]:
+    match statement:
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return {(alias.asname or alias.name).partition(".")[0] for alias in names}
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+            return {name}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+    return set()

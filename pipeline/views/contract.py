@@ -1,0 +1,111 @@
+"""What a view maker is: a plan from a seed, the views that it makes, and what is known of them.
+
+Letters: V views, B clips, T samples, T' samples of a view, C channels, F bands, L frames.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from slvr.shards.clip import SAMPLE_RATE_HZ
+
+Known = dict[str, Tensor]
+"""Name -> (B, ...) on the device of the clips: what is known of the views of each clip."""
+Separator = Callable[[Tensor], Tensor]
+"""(B, T) waveforms -> (B, M, T) channels that sum to them."""
+
+
+class Step(NamedTuple):
+    """One thing that was done to a clip: its name, and its parameters in each view."""
+
+    name: str
+    params: list[dict[str, float | list[float]]]
+
+
+@dataclass(frozen=True)
+class Waves:
+    """What a view maker is given.
+
+    Attributes:
+        n_samples: T.
+        sample_rate_hz: of the clips.
+        separators: by name; a plan stores their names and content hashes.
+    """
+
+    n_samples: int
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    separators: Mapping[str, Separator] = field(default_factory=dict)
+
+
+class Plan(Protocol):
+    """Everything that decides the views of B clips, apart from the clips."""
+
+    def __len__(self) -> int:
+        """B."""
+        ...
+
+    def rows(self, first: int, last: int) -> Self:
+        """The plan of the clips first to last - 1 alone."""
+        ...
+
+    def describe(self, clip: int) -> list[Step]:
+        """What is done to one clip, in order, for a person to read."""
+        ...
+
+    def to_json(self) -> str:
+        """A text from which the same plan can be made to the bit."""
+        ...
+
+    @classmethod
+    def from_json(cls, text: str, device: torch.device | str = "cpu") -> Self:
+        """The plan that `to_json` wrote, on any device."""
+        ...
+
+
+class ViewMaker(Protocol):
+    """Makes views; one file and one line of the registry.
+
+    Row i of everything depends on row i alone, and on the seed. The same plan gives the same
+    views; the same seed the same plan, on one kind of device to the bit.
+    """
+
+    NAME: ClassVar[str]
+    Config: ClassVar[type[Any]]
+
+    n_views: int
+    """V."""
+    knows: frozenset[str]
+    """The names in `known`."""
+    columns: Sequence[str]
+    """Names of the columns of `known["labels"]`, where it is known."""
+    quantities: Mapping[str, int]
+    """Names of the columns of `known["differences"]`, each with the column of `labels` that says
+    where it counts."""
+
+    @classmethod
+    def build(cls, config: Any, waves: Waves) -> "ViewMaker":
+        """The view maker of a configuration.
+
+        Raises:
+            ValueError: a configuration that cannot be.
+        """
+        ...
+
+    def sample(self, n: int, seed: int | Sequence[int], device: torch.device | str = "cpu") -> Any:
+        """A `Plan` for n clips, from the seed alone."""
+        ...
+
+    def apply(self, waves: Tensor, plan: Any) -> Tensor:
+        """(B, T) -> (V, B, T')."""
+        ...
+
+    def on_features(self, images: Tensor, plan: Any) -> Tensor:
+        """(V, B, C, F, L) -> the same shape: what is done behind the front end, if anything."""
+        ...
+
+    def known(self, plan: Any) -> Known:
+        """What is known of the views, under the names of `knows`."""
+        ...
