@@ -90,8 +90,8 @@ class Encoder(nn.Module, ABC):
                 each = [self.frames(x, task) for x in passes]
                 clips = torch.cat([of_clips for of_clips, _ in each])
                 frames = torch.cat([of_frames for _, of_frames in each])
-                frames = frames.unflatten(0, views.shape[:2])
-            found[task] = Embedded(clips.unflatten(0, views.shape[:2]), frames)
+                frames = frames.view(*views.shape[:2], *frames.shape[1:])
+            found[task] = Embedded(clips.view(*views.shape[:2], -1), frames)
         return found
 
     def folded(self) -> Encoder:

@@ -45,4 +45,4 @@ class FrontEnd(nn.Module, ABC):
 
     @abstractmethod
     def shape(self) -> dict[str, Any]:
-        """What `type(self)(**shape)` makes the same front end of; plain values, for a checkpoint."""
+        """What `type(self)(**shape)` makes the same of; plain values, for a checkpoint."""
