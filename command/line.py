@@ -26,7 +26,9 @@ def new_parser(prog: str, description: str) -> ArgumentParser:
     return parser
 
 
-def add_options(parser: ArgumentParser, config: type[Any], *, positional: bool = False) -> None:
+def add_options(
+    parser: ArgumentParser, config: type[Any], *, positional: bool = False, prefix: str = ""
+) -> None:
     """Adds one option for each field of a dataclass: `max_fail` becomes `--max-fail`.
 
     The help is the field's docstring. A field without default is required; a tuple takes one or
@@ -36,6 +38,7 @@ def add_options(parser: ArgumentParser, config: type[Any], *, positional: bool =
         parser: gets the options.
         config: the dataclass.
         positional: take required fields by position, not by `--name`.
+        prefix: of the flags, `encoder.` for example.
     """
     helps = {
         parameter.arg_name: parameter.description
@@ -45,7 +48,7 @@ def add_options(parser: ArgumentParser, config: type[Any], *, positional: bool =
     }
     types = get_type_hints(config)
     for field in _options(config):
-        flag = "--" + field.name.replace("_", "-")
+        flag = "--" + prefix + field.name.replace("_", "-")
         options: dict[str, Any] = {"help": helps.get(field.name), "type": types[field.name]}
         required = field.default is dataclasses.MISSING
         is_tuple = str(types[field.name]).startswith("tuple")
