@@ -17,9 +17,8 @@ from matplotlib.image import imsave
 from slvr.command.page import data_url, render
 from slvr.pipeline.augmentations.temporal import FADE_SHAPES
 from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.loaders.batching import Batching, cut_batch, places
-from slvr.pipeline.loaders.by_clip import to_float
-from slvr.pipeline.normalise import normalise
+from slvr.pipeline.loaders.batching import Batching, cut_batch, drawn_clips
+from slvr.pipeline.normalise import normalise, to_float
 from slvr.pipeline.views.chains import Plan
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
@@ -56,7 +55,7 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     if len(rows) == 0:
         raise ValueError(f"{config.shards}: no clips in split {config.split!r}; ingest some first")
     batching = Batching(min(n, len(rows)), round(config.clip_s * SAMPLE_RATE_HZ), config.seed)
-    epochs, chosen = next(places(len(rows), batching, 0))
+    epochs, chosen = next(drawn_clips(len(rows), batching, 0))
     pcm = cut_batch(batching, epochs, chosen, [dataset[i] for i in chosen])
 
     waves = normalise(to_float(pcm), config.normalise)

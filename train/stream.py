@@ -7,9 +7,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from slvr.command.progress import track
-from slvr.pipeline.loaders.batching import Batching, places
+from slvr.pipeline.loaders.batching import Batching, drawn_clips
 from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
-from slvr.pipeline.loaders.feed import open_loader
+from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.loaders.resident import Resident, no_watch
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
@@ -52,13 +52,14 @@ class Stream:
 
     def batches(self, first_step: int) -> Iterator[Tensor]:
         """Endless batches (B, T) int16 on the device, from a step on."""
-        return on_device(self._loader.batches(first_step), self._device)
+        batches = on_device(self._loader.batches(first_step), self._device)
+        return (batch.pcm for batch in batches)
 
     def keys(self, step: int) -> list[str] | None:
         """The keys of the B clips of a step; None where clips come as they are read."""
         if not isinstance(self._loader, ClipLoader | Resident):
             return None
-        _, clips = next(places(len(self._keys), self._batching, step))
+        _, clips = next(drawn_clips(len(self._keys), self._batching, step))
         return [self._keys[clip] for clip in clips]
 
 

@@ -20,7 +20,7 @@ from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Joint, Targets
 from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.pipeline.loaders.batching import Batching
-from slvr.pipeline.loaders.feed import open_loader
+from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.views.chains import Views
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
@@ -77,7 +77,7 @@ class Validation:
         """
         batches = self._loader.batches()
         for i in range(self._n // self._size):
-            pcm = next(batches).to(self._device)
+            pcm = next(batches).pcm.to(self._device)
             seed = (self._config.seed, STREAM, i)
             yield see(pcm, seed, views, front_end, self._config.normalise)
 

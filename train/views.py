@@ -11,8 +11,7 @@ from slvr.model.objectives.contract import Targets
 from slvr.pipeline.augmentations import DEFAULT, PitchShift
 from slvr.pipeline.augmentations.torch_audiomentations import augmentation_from
 from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.loaders.by_clip import to_float
-from slvr.pipeline.normalise import Normalisation, normalise
+from slvr.pipeline.normalise import Normalisation, normalise, to_float
 from slvr.pipeline.views.chains import Views
 from slvr.train.config import TrainConfig
 
