@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.floating]
 
 
 def spectrum_url(image_db: Floats, loudest_db: float, range_db: float) -> str:
-    """An image (F, L) in dB, low bands at the bottom, from black at `range_db` below the loudest."""
+    """An image (F, L) in dB, low bands below, from black at `range_db` under the loudest."""
     buffer = io.BytesIO()
     imsave(
         buffer,

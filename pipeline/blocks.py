@@ -31,14 +31,14 @@ def in_blocks(compute: Callable[..., Tensor], n_rows: int, *operands: Tensor) ->
     return torch.cat([compute(*block) for block in blocks])
 
 
-def kinds(mask: Tensor) -> list[Tensor | slice]:
+def rows_apart(mask: Tensor) -> list[Tensor | slice]:
     """Rows to compute apart: on the CPU where ``mask`` (n,) is true and where not, else all."""
     if mask.device.type != "cpu":
         return [slice(None)]
     return [rows for rows in (mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]) if len(rows)]
 
 
-def possible(mask: Tensor) -> bool:
+def maybe_any(mask: Tensor) -> bool:
     """Whether an entry may be true: looked up on the CPU, assumed elsewhere."""
     return mask.device.type != "cpu" or bool(mask.any())
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 # Statistics of balanced AudioSet at 16 kHz that MT-SLVR was trained with (arXiv 2305.17191).
@@ -9,6 +10,11 @@ PUBLISHED_MEAN = -2.9522e-4
 PUBLISHED_STD = 0.11652075
 
 Normalisation = Literal["published", "per-clip"]
+
+
+def to_float(pcm: Tensor) -> Tensor:
+    """(B, T) float32 in [-1, 1) of int16 samples."""
+    return pcm.to(torch.float32) / 32768
 
 
 def normalise(waves: Tensor, how: Normalisation = "published") -> Tensor:

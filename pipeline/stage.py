@@ -32,7 +32,7 @@ class Stage:
     world: int = 1
 
     def __call__(self, pcm: Tensor, seed: int | Sequence[int]) -> tuple[Tensor, Known]:
-        """(V, B, C, F, L) float32, and (B, ...) by name; everything random is a function of seed."""
+        """(V, B, C, F, L) float32, and (B, ...) by name; all that is drawn comes from the seed."""
         waves = normalise(to_float(pcm), self.normalisation)
         n = len(waves)
         plan = self.views.sample(self.world * n, seed, waves.device)

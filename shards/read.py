@@ -223,6 +223,7 @@ class ClipDataset:
     Safe over threads, forks and pickling: reads are positioned and share no file offset.
 
     Attributes:
+        keys: of each clip.
         n_samples: length of each clip.
     """
 
@@ -233,7 +234,7 @@ class ClipDataset:
         self._shard = clips["shard"].map(index).to_numpy(np.int32)
         self._offset_bytes = clips["audio_offset_bytes"].to_numpy(np.int64)
         self._length_bytes = clips["audio_length_bytes"].to_numpy(np.int64)
-        self._keys = clips["key"].tolist()
+        self.keys: list[str] = clips["key"].tolist()
         self.n_samples = clips["n_samples"].to_numpy(np.int64)
         self._files: dict[int, int] = {}
 
@@ -260,7 +261,7 @@ class ClipDataset:
             return decode(member)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(
-                f"{path}: clip {self._keys[i]}: {error}; run `ingest verify {self._directory}`"
+                f"{path}: clip {self.keys[i]}: {error}; run `ingest verify {self._directory}`"
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:

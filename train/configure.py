@@ -44,12 +44,7 @@ def configure(recipe: str = DEFAULT, settings: Mapping[str, Any] | None = None) 
         ValueError: unknown recipe, part or setting, or a value out of its range.
     """
     left = settings_of(recipe_named(recipe), settings or {}) | dict(settings or {})
-    groups = {
-        group.__name__.lower(): group(
-            **{f.name: left.pop(f.name) for f in dataclasses.fields(group) if f.name in left}
-        )
-        for group in GROUPS
-    }
+    data, optimisation, devices, output = (_group(left, group) for group in GROUPS)
     doors = {
         door: _choice(left, door, left.pop(f"{door}.name"), registry)
         for door, registry in DOORS.items()
@@ -65,7 +60,11 @@ def configure(recipe: str = DEFAULT, settings: Mapping[str, Any] | None = None) 
     parts = Parts(**doors, objectives=heads, bn_views=left.pop("bn_views"))
     if left:
         raise ValueError(f"--{min(left)}: no such setting; see `train --help`")
-    return TrainConfig(recipe=recipe, parts=parts, **groups)
+    return TrainConfig(recipe, data, optimisation, devices, output, parts)
+
+
+def _group(left: Settings, group: type[Any]) -> Any:
+    return group(**{f.name: left.pop(f.name) for f in dataclasses.fields(group) if f.name in left})
 
 
 def settings_of(recipe: Recipe, own: Mapping[str, Any]) -> Settings:

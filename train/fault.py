@@ -31,9 +31,7 @@ class FirstFault:
         return None if first == NEVER else first
 
 
-def explain(
-    out: Path, step: int, keys: Sequence[str], finite: Tensor, ranks: Ranks
-) -> ValueError:
+def explain(out: Path, step: int, keys: Sequence[str], finite: Tensor, ranks: Ranks) -> ValueError:
     """The sentence on a faulty step; called by all processes.
 
     Args:

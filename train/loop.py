@@ -50,7 +50,12 @@ def train(config: TrainConfig, out: Path) -> Path:
             finite.
         KeyboardInterrupt: Ctrl-C or (`Terminated`) SIGTERM, after saving.
     """
-    data, optimisation, output, parts = config.data, config.optimisation, config.output, config.parts
+    data, optimisation, output, parts = (
+        config.data,
+        config.optimisation,
+        config.output,
+        config.parts,
+    )
     trained_tasks = {head.task for head in parts.objectives.values()}
     # what another task has of its own in the encoder gets no gradient
     unused = len(trained_tasks) == 1 and EVERY_TASK not in trained_tasks
@@ -120,7 +125,9 @@ def train(config: TrainConfig, out: Path) -> Path:
 
             views, known = stage(batch.pcm, (data.seed, step))
             for group in stepper.param_groups:
-                group["lr"] = learning_rate(optimisation.schedule, step, optimisation.steps, optimisation.lr)
+                group["lr"] = learning_rate(
+                    optimisation.schedule, step, optimisation.steps, optimisation.lr
+                )
             losses = trained(views, known)
             fabric.backward(losses[TOTAL])
             stepper.step()

@@ -94,14 +94,14 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     return out / PREVIEW
 
 
-def _of_step(keys: tuple[str, ...], pcm: Tensor, stage: Stage, seed: tuple[int, int]) -> list[Shown]:
+def _of_step(
+    keys: tuple[str, ...], pcm: Tensor, stage: Stage, seed: tuple[int, int]
+) -> list[Shown]:
     """The B clips (B, T) of a training step."""
     waves = normalise(to_float(pcm), stage.normalisation)
     plan = stage.views.sample(len(waves), seed)
     views = stage.views.apply(waves, plan)
-    return [
-        Shown(key, waves[i], views[:, i], plan.describe(i)) for i, key in enumerate(keys)
-    ]
+    return [Shown(key, waves[i], views[:, i], plan.describe(i)) for i, key in enumerate(keys)]
 
 
 def _panels(clip: Shown, front_end: FrontEnd) -> list[dict[str, str]]:

@@ -128,8 +128,8 @@ class Checkpoints:
             differing.append(f"another data set than {self._location}")
         if differing:
             raise ValueError(
-                f"{path}: cannot go on with another configuration: {'; '.join(differing)}; give the "
-                "options of that run, or another --out"
+                f"{path}: cannot go on with another configuration: {'; '.join(differing)}; give "
+                "the options of that run, or another --out"
             )
 
 

@@ -19,7 +19,7 @@ from slvr.pipeline.augmentations.resampling import (
     spline_prefilter,
 )
 from slvr.pipeline.augmentations.vocoder import istft, restore_level, stretch
-from slvr.pipeline.blocks import block_rows, in_blocks, kinds, possible
+from slvr.pipeline.blocks import block_rows, in_blocks, maybe_any, rows_apart
 
 # Frequency ratios the published models were trained with: those that torch-audiomentations'
 # PitchShift finds fast at 16 kHz within an octave.
@@ -76,9 +76,9 @@ class PitchShift:
         x, dtype = x.float(), x.dtype
         ratio = torch.exp2(params["semitones"].double() / 12)
         y = torch.empty_like(x)
-        for rows in kinds(ratio < 1):
+        for rows in rows_apart(ratio < 1):
             read, chosen = x[rows], ratio[rows]
-            if possible(chosen > 1):
+            if maybe_any(chosen > 1):
                 read = resample(read, chosen.clamp(min=1))
             n_rows = block_rows(read, CPU_VOCODER_SAMPLES)
             y[rows] = in_blocks(_stretch_and_read, n_rows, read, chosen)
@@ -90,7 +90,7 @@ def _stretch_and_read(x: Tensor, ratio: Tensor) -> Tensor:
     frame, hop = 768, 256
     n_samples = x.shape[-1]
     spectra = stretch(x, 1 / ratio, frame, hop)
-    if possible(ratio < 1):
+    if maybe_any(ratio < 1):
         # The spectra are at hand: here oversampling needs no further transform.
         spectra *= spline_prefilter(torch.linspace(0, 0.5, frame // 2 + 1, device=x.device))
         coefficients = istft(spectra, OVERSAMPLING * frame, OVERSAMPLING * hop)
@@ -142,7 +142,7 @@ def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
     wanted = _energy(x * (heard - t).clamp_(0, 1)) / heard
     present = _energy(y * (length - t[: y.shape[-1]]).clamp_(0, 1)) / length
     y = restore_level(y, wanted, present)
-    if possible(length < n_samples):
+    if maybe_any(length < n_samples):
         y = y.gather(1, t.remainder(length).long())
     return y
 

@@ -6,7 +6,7 @@ import torch
 
 from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.by_clip import ClipLoader
-from slvr.pipeline.loaders.feed import open_loader
+from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.loaders.resident import Resident
 from slvr.shards.read import ShardDirectory
 
@@ -39,7 +39,7 @@ def test_what_fits_in_half_of_the_free_memory_is_resident(
     kind: type,
     why: str,
 ) -> None:
-    monkeypatch.setattr("slvr.pipeline.loaders.feed.free_bytes", lambda device: free_bytes)
+    monkeypatch.setattr("slvr.pipeline.loaders.open.free_bytes", lambda device: free_bytes)
     batching = Batching(4, 100, seed=0, world=world)
     loader, said = open_loader(directory, "train", batching, CPU, resident=resident, workers=3)
     assert isinstance(loader, kind)
@@ -50,7 +50,7 @@ def test_options_that_cannot_be_met_say_so(
     directory: ShardDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batching = Batching(4, 100, seed=0)
-    monkeypatch.setattr("slvr.pipeline.loaders.feed.free_bytes", lambda device: NEEDED_BYTES - 1)
+    monkeypatch.setattr("slvr.pipeline.loaders.open.free_bytes", lambda device: NEEDED_BYTES - 1)
     with pytest.raises(ValueError, match=r"do not fit: .*use --resident off"):
         open_loader(directory, "train", batching, CPU, resident=True)
     with pytest.raises(ValueError, match="--resident on and --loader dali exclude each other"):

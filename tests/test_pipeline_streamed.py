@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 from conftest import run, write_directory
 from loopback import Route, serve
 from slvr.pipeline.loaders.batching import Batching
-from slvr.pipeline.loaders.streamed import RemoteLoader
+from slvr.pipeline.loaders.streamed import StreamedLoader
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -56,8 +56,8 @@ def routes(directory: ShardDirectory, ranges: bool = True) -> dict[str, Route]:
 
 def epoch(directory: ShardDirectory, workers: int) -> list[bytes]:
     """The rows of the first 24 clips of a set of 24."""
-    batches = RemoteLoader(directory, "train", BATCHING, workers).batches()
-    return sorted(bytes(row) for batch in islice(batches, 6) for row in batch.numpy())
+    batches = StreamedLoader(directory, "train", BATCHING, workers).batches()
+    return sorted(bytes(row) for batch in islice(batches, 6) for row in batch.pcm.numpy())
 
 
 def expected(local: ShardDirectory) -> list[bytes]:
@@ -100,18 +100,18 @@ def test_train_streams_from_s3(s3: str, tmp_path: Path) -> None:
 
 def test_a_resume_does_not_read_the_epochs_before(local: ShardDirectory) -> None:
     with serve(routes(local)) as server:
-        loader = RemoteLoader(ShardDirectory.open(server.url("/data")), "train", BATCHING, 0)
+        loader = StreamedLoader(ShardDirectory.open(server.url("/data")), "train", BATCHING, 0)
         whole = list(islice(loader.batches(), 20))
         server.requests.clear()
         resumed = next(loader.batches(19))  # clips 76 to 80: in the fourth epoch of 24
-        assert bytes(resumed.numpy()) == bytes(whole[19].numpy())
+        assert bytes(resumed.pcm.numpy()) == bytes(whole[19].pcm.numpy())
         gets = [n for path, n in server.requests.items() if path.endswith(".tar")]
         assert len(gets) == 4 and max(gets) <= 2  # its size, its content
 
 
 def test_fewer_shards_than_processes_is_said(local: ShardDirectory) -> None:
     with pytest.raises(ValueError, match=r"4 shards cannot be dealt out to 5 processes"):
-        RemoteLoader(local, "train", Batching(4, 4000, 3, rank=0, world=5))
+        StreamedLoader(local, "train", Batching(4, 4000, 3, rank=0, world=5))
 
 
 def test_what_is_not_there_is_said(local: ShardDirectory, s3: str) -> None:

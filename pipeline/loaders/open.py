@@ -15,7 +15,7 @@ from slvr.pipeline.loaders.resident import (
     no_watch,
     resident_bytes,
 )
-from slvr.pipeline.loaders.streamed import RemoteLoader
+from slvr.pipeline.loaders.streamed import StreamedLoader
 from slvr.shards.read import ShardDirectory, is_remote
 
 
@@ -34,7 +34,7 @@ def open_loader(
     """The loader for a run, and a sentence on which one it is and why.
 
     Args:
-        directory: the shards, here or remote.
+        directory: the shards, here or behind a URL.
         split: one of its splits.
         batching: what a step takes.
         device: where the batches are used.
@@ -64,7 +64,7 @@ def open_loader(
     if remote:
         if loader == "dali":
             raise ValueError("--loader dali reads local shards alone; copy the directory here")
-        streamed = RemoteLoader(directory, split, batching, workers)
+        streamed = StreamedLoader(directory, split, batching, workers)
         return streamed, f"clips are streamed from {directory.location}"
     if loader == "dali":
         from slvr.pipeline.loaders.dali import DaliLoader  # noqa: PLC0415
