@@ -21,6 +21,7 @@ from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.stage import Stage
 from slvr.pipeline.views.contract import Known
 from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.common import common_keys
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import Data
 
@@ -51,7 +52,7 @@ class Validation:
         keys = directory.clips(split)["key"]
         keep = both(
             None if data.holdout is None else partial(is_held_out, data=data),
-            in_common(data, directory),
+            in_common(data, directory, split),
         )
         self._n = len(keys) if keep is None else sum(map(keep, keys))
         if self._n < 2:
@@ -92,16 +93,16 @@ def open_validation(
 def trained_on(data: Data, directory: ShardDirectory) -> Keep | None:
     """Whether a clip of the training split is trained on, by its key; None: all are."""
     free = None if data.holdout is None else lambda key: not is_held_out(key, data)
-    return both(free, in_common(data, directory))
+    return both(free, in_common(data, directory, data.split))
 
 
-def in_common(data: Data, directory: ShardDirectory) -> Keep | None:
+def in_common(data: Data, directory: ShardDirectory, split: str) -> Keep | None:
     """Whether --only has a clip too, by the hash of its samples; None: nothing is asked for.
 
     Raises:
         ValueError: no such table, or no clip in common.
     """
-    return None if data.only is None else directory.keys_in_common(data.only).__contains__
+    return None if data.only is None else common_keys(directory, split, data.only).__contains__
 
 
 def both(first: Keep | None, second: Keep | None) -> Keep | None:
