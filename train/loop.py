@@ -24,7 +24,7 @@ from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
 from slvr.model.norms import synchronise
 from slvr.model.objectives.contract import Targets
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
 from slvr.train.compilation import compiled
@@ -82,7 +82,7 @@ def train(config: TrainConfig, out: Path) -> Path:
     trained, stepper = fabric.setup(network, optimiser)
     # not before: the setup has given the weights their precision, to which moments are cast
     first_step = 0 if saved is None else restore(saved, model, stepper, early)
-    front_end = FrontEnd().to(fabric.device)
+    front_end = MTSLVR().to(fabric.device)
     with ranks.together():
         stream = Stream(config, directory, fabric)
         validation = open_validation(config, directory, fabric.device) if ranks.is_first else None

@@ -16,7 +16,7 @@ from matplotlib.image import imsave
 
 from slvr.command.page import data_url, render
 from slvr.pipeline.augmentations.temporal import FADE_SHAPES
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.loaders.batching import Batching, cut_batch, drawn_clips
 from slvr.pipeline.normalise import normalise, to_float
 from slvr.pipeline.views.chains import Plan
@@ -87,7 +87,7 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
 
 def _panels(waves: Floats) -> list[dict[str, str]]:
     """Picture and sound of a clip and its views (1 + V, T), at one brightness and one level."""
-    images = FrontEnd()(torch.from_numpy(waves))[:, 0].numpy()  # (1 + V, M, L)
+    images = MTSLVR()(torch.from_numpy(waves))[:, 0].numpy()  # (1 + V, M, L)
     loudest_db = float(images.max())
     audible = 0.9 * waves / max(float(np.abs(waves).max()), 1e-8)
     return [

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Joint, Targets
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.views.chains import Views
@@ -70,7 +70,7 @@ class Validation:
         )
         self.said = f"validation on {self._n:,} of {len(keys):,} clips of split {split!r}"
 
-    def batches(self, views: Views, front_end: FrontEnd) -> Iterator[Batch]:
+    def batches(self, views: Views, front_end: MTSLVR) -> Iterator[Batch]:
         """Each clip once, in batches of the training's size, or in one where there are fewer.
 
         What does not fill a last batch is left out, since NT-Xent depends on the batch size.

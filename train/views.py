@@ -10,7 +10,7 @@ from torch import Tensor
 from slvr.model.objectives.contract import Targets
 from slvr.pipeline.augmentations import DEFAULT, PitchShift
 from slvr.pipeline.augmentations.torch_audiomentations import augmentation_from
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import Normalisation, normalise, to_float
 from slvr.pipeline.views.chains import Views
 from slvr.train.config import TrainConfig
@@ -30,7 +30,7 @@ def see(
     pcm: Tensor,
     seed: Sequence[int],
     views: Views,
-    front_end: FrontEnd,
+    front_end: MTSLVR,
     how: Normalisation,
     rank: int = 0,
     world: int = 1,
