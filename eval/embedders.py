@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slvr.eval.protocol import Waveforms
 from slvr.model.encoders.folding import folded
 from slvr.model.encoders.resnet18 import TASKS, Encoder
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import normalise
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
@@ -36,7 +36,7 @@ class EncoderEmbedder:
             else {task: slice(i * d, (i + 1) * d) for i, task in enumerate(TASKS)}
         )
         self._encoder = folded(encoder).to(device)
-        self._front_end = FrontEnd().to(device).eval()
+        self._front_end = MTSLVR().to(device).eval()
         self._normalisation = normalisation
 
     def embed(self, waves: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class MeanLogMel:
     def __init__(self, normalisation: Waveforms, device: torch.device) -> None:
         self.fingerprint = f"mean log-mel, waveforms {normalisation}"
         self._normalisation = normalisation
-        self._front_end = FrontEnd().to(device).eval()
+        self._front_end = MTSLVR().to(device).eval()
         self.heads: Mapping[str, slice] = {"all": slice(0, len(self._front_end.mel_bank.T))}
 
     def embed(self, waves: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class CallableEmbedder:
         self._encode: Any = _named(spec)
         if isinstance(self._encode, nn.Module):
             self._encode = self._encode.to(device).eval()
-        self._front_end = FrontEnd().to(device).eval() if takes == "features" else nn.Identity()
+        self._front_end = MTSLVR().to(device).eval() if takes == "features" else nn.Identity()
         self._normalisation = normalisation
         noise = torch.randn(2, 5 * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():

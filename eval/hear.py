@@ -15,7 +15,7 @@ from slvr.eval.embed import LEAST_SAMPLES, cut
 from slvr.model.checkpoint import load_encoder
 from slvr.model.encoders.folding import folded
 from slvr.model.encoders.resnet18 import Encoder
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import Normalisation, normalise
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
@@ -40,7 +40,7 @@ class HearModel(nn.Module):
         self.sample_rate = SAMPLE_RATE_HZ
         self.scene_embedding_size = self.timestamp_embedding_size = encoder.dim
         self._encoder = encoder
-        self._front_end = FrontEnd()
+        self._front_end = MTSLVR()
         self._normalisation = normalisation
 
     def forward(self, waves: Tensor) -> Tensor:

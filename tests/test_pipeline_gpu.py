@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slvr.pipeline.augmentations import DEFAULT, PitchShift
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chains import Plan, Views
 
 pytestmark = [
@@ -74,7 +74,7 @@ def test_bfloat16():
 
 
 def test_nothing_waits_for_the_device():
-    views, front_end = Views(), FrontEnd().cuda()
+    views, front_end = Views(), MTSLVR().cuda()
     waves = noise(8, 16_000).cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -87,7 +87,7 @@ def test_nothing_waits_for_the_device():
 
 
 def test_the_front_end_equals_the_cpu():
-    front_end, waves = FrontEnd(), noise(8, 32_000)
+    front_end, waves = MTSLVR(), noise(8, 32_000)
     expected = front_end(waves)
     ours = front_end.cuda()(waves.cuda()).cpu()
     assert relative_error(ours[:, 0], expected[:, 0]) < 1e-3
@@ -98,7 +98,7 @@ def test_the_front_end_equals_the_cpu():
 
 
 def test_the_front_end_under_autocast_stays_float32():
-    front_end, waves = FrontEnd().cuda(), noise(4, 16_000).cuda()
+    front_end, waves = MTSLVR().cuda(), noise(4, 16_000).cuda()
     with torch.autocast("cuda", torch.bfloat16):
         image = front_end(waves)
     assert image.dtype == torch.float32 and torch.equal(image, front_end(waves))

@@ -11,7 +11,7 @@ from scipy import stats
 
 from slvr.pipeline import blocks
 from slvr.pipeline.augmentations import DEFAULT, Fade, TimeMasking, TimeShift
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chains import Plan, Views
 
 NAMES = tuple(augmentation.name for augmentation in DEFAULT)
@@ -173,11 +173,11 @@ def test_labels_and_output_spell_the_plan():
 
 @pytest.mark.parametrize("n_samples", [1600, 8000])
 def test_the_cpu_computes_in_blocks_of_rows_and_nothing_else_changes(monkeypatch, n_samples):
-    views, waves, front_end = Views(), noise(7, n_samples), FrontEnd()
+    views, waves, front_end = Views(), noise(7, n_samples), MTSLVR()
     plan = views.sample(7, seed=2)
     whole = views.apply(waves, plan)
     images = front_end(whole.flatten(0, 1))
-    for module in ("slvr.pipeline.views.chains", "slvr.pipeline.frontends.mtslvr"):
+    for module in ("slvr.pipeline.views.chains", "slvr.pipeline.frontends.mel"):
         monkeypatch.setattr(f"{module}.block_rows", partial(blocks.block_rows, cpu_samples=4800))
     # One chain may magnify rounding: a vocoder goes on from the phases of bins that are silent.
     assert (views.apply(waves, plan) - whole).norm() < 1e-3 * whole.norm()

@@ -1,4 +1,7 @@
-"""The front ends that a recipe, a flag or a checkpoint can name."""
+"""The front ends that have a name."""
 
-FRONT_ENDS = {"mtslvr": "slvr.pipeline.frontends.mtslvr:MTSLVR"}
-"""Name -> where its class is; imported on use."""
+FRONT_ENDS = {
+    "mtslvr": "slvr.pipeline.frontends.mtslvr:MTSLVR",
+    "logmel": "slvr.pipeline.frontends.logmel:LogMel",
+}
+"""Name -> `package.module:Class`, imported on use."""

@@ -37,7 +37,7 @@ from slvr.eval.published import SETS
 from slvr.eval.tasks.few_shot import evaluate
 from slvr.model.checkpoint import checkpoint_name, write_checkpoint
 from slvr.model.encoders.resnet18 import Encoder
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.write import ShardWriter, finish
@@ -205,7 +205,7 @@ def embed_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
     encoder = Encoder("parallel", width=args.width)
     plain = Encoder("parallel", width=args.width, exact_speedups=False).to(device).eval()
     plain.load_state_dict(encoder.state_dict())
-    front_end = FrontEnd().to(device).eval()
+    front_end = MTSLVR().to(device).eval()
     model = EncoderEmbedder("parallel", encoder, "none", device)
     waves = 0.1 * torch.randn(args.clips, 80_000, device=device)
 

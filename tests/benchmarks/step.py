@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, Targets
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chains import Views
 
 RATE_HZ = 16_000
@@ -167,7 +167,7 @@ def whole_step(
     views = Views()
     plan = views.sample(len(waves), seed=0)
     targets = Targets(plan.labels.to(device), torch.zeros(len(waves), 0, device=device))
-    front_end = (FrontEnd if way == "ours" else OriginalFrontEnd)().to(device)
+    front_end = (MTSLVR if way == "ours" else OriginalFrontEnd)().to(device)
     original = original_augmentations(waves.shape[1]) if way == "original" else {}
 
     def whole() -> Tensor:

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import Targets
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import normalise
 from slvr.pipeline.views.chains import Views
 from slvr.train.config import RECIPES, TrainConfig
@@ -123,7 +123,7 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
     torch.compiler.reset()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    views, front_end = Views(), FrontEnd().to(device)
+    views, front_end = Views(), MTSLVR().to(device)
     model = build(recipe, args, views).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6)
     mode = "reduce-overhead" if device.type == "cuda" else "default"
