@@ -19,6 +19,8 @@ from slvr.shards.clip import Clip, Source
 from slvr.shards.manifest import ShardInfo
 from slvr.shards.read import ShardDirectory
 from slvr.shards.write import ShardWriter, finish
+from slvr.train.config import TrainConfig
+from slvr.train.configure import configure
 
 ABOUT = {
     "recipe": "test",
@@ -89,6 +91,14 @@ def write_directory(
 @pytest.fixture
 def make_directory(tmp_path: Path) -> Callable[..., ShardDirectory]:
     return lambda name="data", **options: write_directory(tmp_path / name, **options)
+
+
+def configured(
+    shards: Path | str = "x", recipe: str = "mtslvr-simclr-parallel", **options: object
+) -> TrainConfig:
+    """A training configuration; `encoder__width` is the flag `encoder.width`."""
+    settings = {name.replace("__", "."): value for name, value in options.items()}
+    return configure(recipe, {"shards": str(shards), **settings})
 
 
 def command(name: str, *args: str) -> list[str]:

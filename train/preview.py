@@ -16,8 +16,7 @@ from slvr.pipeline.augmentations.temporal import FADE_SHAPES
 from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.open import open_loader
-from slvr.pipeline.normalise import normalise, to_float
-from slvr.pipeline.stage import Stage
+from slvr.pipeline.stage import Stage, make_views
 from slvr.pipeline.views.contract import Step
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
@@ -98,9 +97,7 @@ def _of_step(
     keys: tuple[str, ...], pcm: Tensor, stage: Stage, seed: tuple[int, int]
 ) -> list[Shown]:
     """The B clips (B, T) of a training step."""
-    waves = normalise(to_float(pcm), stage.normalisation)
-    plan = stage.views.sample(len(waves), seed)
-    views = stage.views.apply(waves, plan)
+    waves, views, plan = make_views(pcm, seed, stage.views, stage.normalisation)
     return [Shown(key, waves[i], views[:, i], plan.describe(i)) for i, key in enumerate(keys)]
 
 

@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from augmentations import original_augmentations, original_views, our_views
 from frontend import Original as OriginalFrontEnd
 from measure import Bytes, Measured, machine, measure, megabytes, table
+from slvr.model.multitask import MultiTask
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from slvr.model.encoders.resnet18 import Encoder
-from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, Targets
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chains import Views

@@ -28,14 +28,15 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.multitask import MultiTask
+from slvr.train.objectives import build_objective
+
+from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.objectives.contract import Targets
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import normalise
 from slvr.pipeline.views.chains import Views
 from slvr.train.config import RECIPES, TrainConfig
-from slvr.train.objectives import build_objective
 
 ROOT = Path(__file__).parents[2]
 # of now: conftest.py, which makes the clips, keeps tests to one thread
