@@ -25,7 +25,7 @@ from slvr.model.multitask import MultiTask
 from slvr.model.norms import synchronise
 from slvr.model.objectives.contract import Targets
 from slvr.pipeline.frontends.mtslvr import MTSLVR
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
 from slvr.shards.read import ShardDirectory
 from slvr.train.compilation import compiled
 from slvr.train.config import TrainConfig
@@ -196,7 +196,7 @@ def say(words: str) -> None:
     sys.stderr.write(f"train: {words}\n")
 
 
-def build_model(config: TrainConfig, views: Views) -> MultiTask:
+def build_model(config: TrainConfig, views: Chains) -> MultiTask:
     """The untrained model of a configuration, with the published parameter counts by default."""
     encoder = Encoder(
         config.variant, config.dim, config.width, exact_speedups=config.exact_speedups

@@ -10,10 +10,10 @@ from slvr.model.objectives.contract import (
     SimCLR,
     SimSiam,
 )
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
 from slvr.train.config import TrainConfig
 
-OBJECTIVES: dict[str, Callable[[int, TrainConfig, Views], Objective]] = {
+OBJECTIVES: dict[str, Callable[[int, TrainConfig, Chains], Objective]] = {
     "simclr": lambda dim, config, views: SimCLR(dim, config.temperature),
     "simsiam": lambda dim, config, views: SimSiam(dim),
     "mlap": lambda dim, config, views: AugmentationPrediction(dim, len(views.augmentations)),
@@ -22,7 +22,7 @@ OBJECTIVES: dict[str, Callable[[int, TrainConfig, Views], Objective]] = {
 """Name -> the untrained objective on embeddings of `dim` values of the views' clips."""
 
 
-def build_objective(names: str, dim: int, config: TrainConfig, views: Views) -> Objective | None:
+def build_objective(names: str, dim: int, config: TrainConfig, views: Chains) -> Objective | None:
     """The untrained objective that `names` asks for: one, several joined by +, or none."""
     if names == "none":
         return None

@@ -19,7 +19,7 @@ from slvr.pipeline.augmentations.temporal import FADE_SHAPES
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.loaders.batching import Batching, cut_batch, drawn_clips
 from slvr.pipeline.normalise import normalise, to_float
-from slvr.pipeline.views.chains import Plan
+from slvr.pipeline.views.chain_plan import ChainPlan
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
 from slvr.shards.read import ShardDirectory
@@ -120,7 +120,7 @@ def _flac(wave: Floats) -> bytes:
     return buffer.getvalue()
 
 
-def _steps(plan: Plan, clip: int) -> list[dict[str, Any]]:
+def _steps(plan: ChainPlan, clip: int) -> list[dict[str, Any]]:
     """For each link of the chain its name, and per parameter its name and value in each view."""
     return [
         {

@@ -21,7 +21,7 @@ from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Join
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.open import open_loader
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
@@ -70,7 +70,7 @@ class Validation:
         )
         self.said = f"validation on {self._n:,} of {len(keys):,} clips of split {split!r}"
 
-    def batches(self, views: Views, front_end: MTSLVR) -> Iterator[Batch]:
+    def batches(self, views: Chains, front_end: MTSLVR) -> Iterator[Batch]:
         """Each clip once, in batches of the training's size, or in one where there are fewer.
 
         What does not fill a last batch is left out, since NT-Xent depends on the batch size.
@@ -107,7 +107,7 @@ def is_held_out(key: str, config: TrainConfig) -> bool:
 
 
 @torch.no_grad()
-def validate(model: MultiTask, views: Views, batches: Iterable[Batch]) -> dict[str, float]:
+def validate(model: MultiTask, views: Chains, batches: Iterable[Batch]) -> dict[str, float]:
     """Losses and measures of the model in eval mode, means over the batches.
 
     `total`, `contrastive`, `predictive`: the losses. `ap_<augmentation>`: average precision of
@@ -150,7 +150,7 @@ def validate(model: MultiTask, views: Views, batches: Iterable[Batch]) -> dict[s
 
 
 def skill(
-    objective: nn.Module, h1: Tensor, h2: Tensor, targets: Targets, views: Views
+    objective: nn.Module, h1: Tensor, h2: Tensor, targets: Targets, views: Chains
 ) -> dict[str, float]:
     """What a predictive objective can tell from embeddings (B, D) of two views; see `validate`."""
     if isinstance(objective, Joint):

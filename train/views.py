@@ -7,29 +7,30 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from slvr.command.named import loaded
 from slvr.model.objectives.contract import Targets
-from slvr.pipeline.augmentations import DEFAULT, PitchShift
-from slvr.pipeline.augmentations.torch_audiomentations import augmentation_from
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import Normalisation, normalise, to_float
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
+from slvr.pipeline.views.contract import Waves
+from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.train.config import TrainConfig
 
 
-def build_views(config: TrainConfig) -> Views:
+def build_views(config: TrainConfig) -> Chains:
     """The augmentation chains of a configuration, the published seven first.
 
     Raises:
         ValueError: An extra augmentation that cannot be made.
     """
-    extra = map(augmentation_from, config.extra_augmentations)
-    return Views((PitchShift(config.pitch_grid), *DEFAULT[1:], *extra))
+    chosen = Chains.Config(extra=config.extra_augmentations, pitch_grid=config.pitch_grid)
+    return Chains.build(chosen, Waves(round(config.clip_s * SAMPLE_RATE_HZ), load=loaded))
 
 
 def see(
     pcm: Tensor,
     seed: Sequence[int],
-    views: Views,
+    views: Chains,
     front_end: MTSLVR,
     how: Normalisation,
     rank: int = 0,
