@@ -20,13 +20,13 @@ class Augmentation(Protocol):
         ...
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
-        """Parameters of n rows, drawn on ``device`` from ``generator``, which lives there."""
+        """Parameters of n rows, drawn on `device` from `generator`, which lives there."""
         ...
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """The changed waveforms: (n, T) float32 or bfloat16 -> the same shape and dtype.
 
-        Pure and out of place; row i depends on row i of ``x`` and ``params`` alone; no loop over
+        Pure and out of place; row i depends on row i of `x` and `params` alone; no loop over
         rows and nothing that makes the host wait for the device.
         """
         ...

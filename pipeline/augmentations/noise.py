@@ -18,10 +18,10 @@ SPECTRAL_RANGE = 8000**0.5
 
 @dataclass(frozen=True)
 class ColouredNoise:
-    """Gaussian noise with an amplitude spectrum of ``1 / m^f_decay``.
+    """Gaussian noise with an amplitude spectrum of `1 / m^f_decay`.
 
-    Params: ``snr_db``, against the clip's RMS as it comes in; ``f_decay``, 0 white, 1 pink-like,
-    negative rising; ``noise_seed``, from which the noise itself follows: it is a function of seed
+    Params: `snr_db`, against the clip's RMS as it comes in; `f_decay`, 0 white, 1 pink-like,
+    negative rising; `noise_seed`, from which the noise itself follows: it is a function of seed
     and bin number, not of a generator's state, so that a row replays alone and on any device.
 
     Args:

@@ -31,7 +31,7 @@ CPU_VOCODER_SAMPLES = 2**18
 
 @dataclass(frozen=True)
 class PitchShift:
-    """Every frequency multiplied by ``2^(semitones / 12)``; duration and level stay.
+    """Every frequency multiplied by `2^(semitones / 12)`; duration and level stay.
 
     Args:
         grid: `published` draws from those of `PUBLISHED_RATIOS` that are not wider, each as
@@ -161,7 +161,7 @@ class TimeStretch:
 
 
 def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
-    """(n, T) waveforms played ``rate`` (n,) times as fast; those that end early begin again."""
+    """(n, T) waveforms played `rate` (n,) times as fast; those that end early begin again."""
     frame, hop = 2048, 512  # the published ones
     n_samples = x.shape[-1]
     y = istft(stretch(x, rate, frame, hop), frame, hop)[:, frame // 2 : frame // 2 + n_samples]

@@ -15,7 +15,7 @@ FADE_SHAPES = ("linear", "logarithmic", "exponential")
 
 @dataclass(frozen=True)
 class Fade:
-    """A fade in and a fade out, each up to half of the clip, of one shape.
+    """A fade in and a fade out of one shape.
 
     Args:
         name: of the label column.
@@ -62,13 +62,13 @@ class Fade:
 
 
 def _progress(t: Tensor, length: Tensor) -> Tensor:
-    """(n, T) values that rise from 0 to 1 over the first ``length`` (n, 1) samples, and on."""
+    """(n, T) values that rise from 0 to 1 over the first `length` (n, 1) samples, and on."""
     return (t + (length == 0)) / (length - 1).clamp(min=1)
 
 
 @dataclass(frozen=True)
 class TimeMasking:
-    """One stretch of silence of up to an eighth of the clip.
+    """One stretch of silence.
 
     Args:
         name: of the label column.
@@ -112,7 +112,7 @@ class TimeMasking:
 
 @dataclass(frozen=True)
 class TimeShift:
-    """The clip rolled onto itself by up to half of its length, either way.
+    """The clip rolled onto itself, either way.
 
     Args:
         name: of the label column.

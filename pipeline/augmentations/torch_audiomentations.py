@@ -1,4 +1,4 @@
-"""torch-audiomentations' transforms in our chains, and our augmentations in its ``Compose``.
+"""torch-audiomentations' transforms in our chains, and our augmentations in its `Compose`.
 
 The library draws parameters when a transform is called, from the generators that all of a process
 share, and several of its transforms draw again while they compute. In a chain each row therefore
@@ -89,15 +89,15 @@ class TorchAudiomentation:
     """A transform of torch-audiomentations as an augmentation of a chain, applied to every row.
 
     Args:
-        name: Of the label column.
-        transform: Copied; its probability and mode become "always" and "per example".
+        name: of the label column.
+        transform: copied; its probability and mode become "always" and "per example".
 
-    Params: ``seed``; and by the library's names those of the transform's parameters that do not
+    Params: `seed`; and by the library's names those of the transform's parameters that do not
     depend on the clip. Where one does (a peak to normalise by, a shift in samples), the transform
     draws them all when it is applied, from the same seed.
 
     Raises:
-        ValueError: A transform that cannot treat each example on its own.
+        ValueError: a transform that cannot treat each example on its own.
     """
 
     name: str
@@ -172,13 +172,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class Transform(BaseWaveformTransform):  # type: ignore[misc]  # the library is not typed
-    """An augmentation of ours as a transform of torch-audiomentations, for its ``Compose``.
+    """An augmentation of ours as a transform of torch-audiomentations, for its `Compose`.
 
     Args:
-        augmentation: Any that keeps ``slvr.pipeline.augmentations.contract``.
-        mode: ``"per_example"`` gives all channels of a clip the same parameters,
-            ``"per_channel"`` each its own.
-        options: ``p``, ``p_mode`` and the rest of the library's own options.
+        augmentation: any that keeps `slvr.pipeline.augmentations.contract`.
+        mode: `"per_example"` gives all channels of a clip the same parameters,
+            `"per_channel"` each its own.
+        options: `p`, `p_mode` and the rest of the library's own options.
     """
 
     supported_modes = frozenset({"per_example", "per_channel"})

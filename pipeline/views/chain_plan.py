@@ -22,12 +22,12 @@ class ChainPlan:
     """Everything that decides the views of B clips, apart from the clips.
 
     Attributes:
-        names: The augmentations, in the order of the label columns.
-        order: (B, K) int64 on the host: indices into ``names`` as they are applied, -1 after the
+        names: the augmentations, in the order of the label columns.
+        order: (B, K) int64 on the host: indices into `names` as they are applied, -1 after the
             last. Both views share it.
-        params: Per augmentation and parameter name (V, B, ...) on the device of the clips.
+        params: per augmentation and parameter name (V, B, ...) on the device of the clips.
             They are drawn for all clips, also those whose chain has no use for them.
-        device: Where ``params`` lie.
+        device: where `params` lie.
     """
 
     names: tuple[str, ...]
@@ -95,7 +95,7 @@ class ChainPlan:
         return {key: value[view, clip].tolist() for key, value in params.items()}
 
     def to_json(self) -> str:
-        """A text from which ``from_json`` restores the plan to the bit."""
+        """A text from which `from_json` restores the plan to the bit."""
         params = {
             name: {
                 key: {"dtype": str(value.dtype).removeprefix("torch."), "values": value.tolist()}
@@ -107,7 +107,7 @@ class ChainPlan:
 
     @classmethod
     def from_json(cls, text: str, device: torch.device | str = "cpu") -> "ChainPlan":
-        """The plan that ``to_json`` wrote, on any device."""
+        """The plan that `to_json` wrote, on any device."""
         stored = json.loads(text)
         params = {
             name: {

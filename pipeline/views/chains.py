@@ -153,7 +153,7 @@ class Chains(ViewMaker):
         """A plan for n clips.
 
         Chains are drawn on the host, because they steer the grouping, and parameters on the
-        device, both from ``seed`` alone: no state to save, and ``seed=(run_seed, step)`` resumes
+        device, both from `seed` alone: no state to save, and `seed=(run_seed, step)` resumes
         anywhere. The same seed gives the same chains on every device, and the same parameters on
         every device of one kind.
         """
