@@ -3,13 +3,15 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from conftest import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("command", "ingest", "shards", "pipeline", "model", "train", "eval")
 MAY_IMPORT = {
     "command": set(),
     "shards": set(),
@@ -44,6 +46,17 @@ def of_ours(module: str) -> tuple[str, ...]:
 def test_every_import_reads_slvr(path: Path) -> None:
     bare = {module for module in imports(path) if module.split(".")[0] in ROOMS}
     assert not bare, "beside a user's model.py or train.py a bare name finds theirs"
+
+
+def test_a_bare_room_fails_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "model.py").write_text("")
+    (tmp_path / "test_it.py").write_text("def test_it():\n    import model\n")
+    pytest_of_it = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(pytest_of_it, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 passed, 1 error" in done.stdout
+    assert "{'model'}" in done.stdout
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
