@@ -194,7 +194,7 @@ def retry(options: Retry) -> int:
         )
     about = read_about(Path(options.directory))
     recipe_type = RECIPES[about.recipe]
-    if not recipe_type.REMOTE:
+    if not recipe_type.ONLINE:
         raise ValueError(
             f"{options.directory}: made from local files, which do not change by themselves; mend "
             f"them and run `ingest {about.recipe}` with another --out"

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from conftest import noise, run
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.ingest.recipes import EVALUATION_SETS, RECIPES
 from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.recipes.folder import Folder
@@ -20,7 +20,7 @@ from slvr.shards.read import ShardDirectory
 LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
 
 
-def planned(name: str, tmp_path: Path) -> Plan:
+def planned(name: str, tmp_path: Path) -> ClipPlan:
     """A small plan of a recipe, without network."""
     if name == "demo":
         return Demo(n_train=3, n_per_class=1).plan(tmp_path)
@@ -41,7 +41,7 @@ def planned(name: str, tmp_path: Path) -> Plan:
 def test_every_recipe_keeps_the_contract(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]
     assert name == recipe.NAME and recipe.VERSION and recipe.LICENCE
-    assert isinstance(recipe.REMOTE, bool) and 0 <= recipe.MAX_FAIL <= 1
+    assert isinstance(recipe.ONLINE, bool) and 0 <= recipe.MAX_FAIL <= 1
     assert dataclasses.is_dataclass(recipe) and recipe.__dataclass_params__.frozen
     plan = planned(name, tmp_path)
     assert plan.clips and len({clip.key for clip in plan.clips}) == len(plan.clips)

@@ -1,15 +1,13 @@
-"""Which AudioSet clips were published with MT-SLVR, and on which side of its 70/30 division.
+"""What `--subset mtslvr` means: the AudioSet clips published with MT-SLVR, and their two sides.
 
 The lists are fetched from the authors' repository at a fixed commit and are not ours to ship.
 """
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from slvr.ingest.youtube.segments import fetch_once
+from slvr.ingest.download import RemoteFile, checksum_fault, download
 
 _BASE_URL = (
     "https://raw.githubusercontent.com/CHeggan/MT-SLVR/"
@@ -17,42 +15,33 @@ _BASE_URL = (
 )
 
 
-@dataclass(frozen=True)
-class MemberList:
-    """One published list: a numpy array of `Y` + YouTube id, its MD5 and its length."""
-
-    url: str
-    md5: str
-    n: int
+def _list(name: str, md5: str) -> RemoteFile:
+    return RemoteFile(name, (_BASE_URL + name,), f"md5:{md5}")
 
 
 MTSLVR = {
-    "train": MemberList(
-        _BASE_URL + "AS_BAL_train_files.npy", "757984858cd11b21526b8a74af8771b2", 14_384
-    ),
-    "validation": MemberList(
-        _BASE_URL + "AS_BAL_val_files.npy", "9b459aeccecbfa815ab49dbbcfdad9e3", 6_166
-    ),
+    "train": _list("AS_BAL_train_files.npy", "757984858cd11b21526b8a74af8771b2"),
+    "validation": _list("AS_BAL_val_files.npy", "9b459aeccecbfa815ab49dbbcfdad9e3"),
 }
+"""Side of the 70/30 division -> numpy array of `Y` + YouTube id; 14,384 and 6,166 of them."""
 
 
-def mtslvr_members(cache: Path) -> dict[str, str]:
+def mtslvr_sides(cache: Path) -> dict[str, str]:
     """YouTube id -> `train` or `validation`, of the 20,550 clips of MT-SLVR (Heggan et al. 2023).
 
     Raises:
-        ValueError: a list is not the published one.
+        ValueError: a list that was there already is not the published one.
         OSError: a list could not be fetched.
     """
-    members: dict[str, str] = {}
+    download(list(MTSLVR.values()), cache, instead="leave out --subset")
+    sides: dict[str, str] = {}
     for side, listed in MTSLVR.items():
-        path = fetch_once(listed.url, cache / listed.url.rpartition("/")[2])
-        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if md5 != listed.md5:
+        path = cache / listed.name
+        if fault := checksum_fault(path, listed.checksum):
             raise ValueError(
-                f"{path}: MD5 {md5}, expected {listed.md5}; remove the file to fetch it again from "
-                f"{listed.url}"
+                f"{path}: {fault}; remove the file to fetch it again from {listed.urls[0]}"
             )
-        names = np.load(path, allow_pickle=False)
-        members |= {str(name).removeprefix("Y"): side for name in names}
-    assert len(members) == sum(listed.n for listed in MTSLVR.values()), "the lists overlap"
-    return members
+        ids = [str(name).removeprefix("Y") for name in np.load(path, allow_pickle=False)]
+        assert not sides.keys() & set(ids), "the lists overlap"
+        sides |= dict.fromkeys(ids, side)
+    return sides
