@@ -78,7 +78,7 @@ class AudioSet:
     blocked_wait_s: float = 60.0
     """First such pause in seconds, above 0; each further one is twice as long."""
     cookies: str | None = None
-    """cookies.txt in Netscape form; it is read, never written or kept."""
+    """cookies.txt in Netscape form; it is read, never written, and no cookie is kept."""
     cookies_from_browser: str | None = None
     """Browser on this machine to take cookies from, for example firefox."""
     proxy: tuple[str, ...] = field(default=(), repr=False)
