@@ -45,7 +45,7 @@ class Models:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tasks:
+class FewShotTasks:
     """Few-shot tasks."""
 
     n_way: int = 5
@@ -123,7 +123,7 @@ _TASKS = {"n_way": 2, "k_shot": 1, "n_query": 1, "n_tasks": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Models, Tasks, Judges):
+class EvaluateConfig(Models, FewShotTasks, Judges):
     """Few-shot accuracy of encoders on labelled shards."""
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class InvarianceConfig(Models, Draws):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsConfig(Models, Tasks):
+class WeightsConfig(Models, FewShotTasks):
     """Share of few-shot classifiers' weight norm that lies on each head."""
 
     def __post_init__(self) -> None:

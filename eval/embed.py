@@ -54,7 +54,7 @@ class Embedder(Protocol):
     """Parts of the feature vector by task; a model of one part calls it "all"."""
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         ...
 
 
@@ -93,7 +93,7 @@ def embed(
     batch: int,
     device: torch.device,
 ) -> Features:
-    """Return the features of all pieces of a split, from the cache where they are there.
+    """The features of all pieces of a split, from the cache where they are there.
 
     Progress is shown. Interrupted work is kept: the next call for the same features goes on at the
     batch after it.
@@ -132,7 +132,7 @@ def pieces_a_batch(batch: int, samples: int) -> int:
 
 
 def cut(wave: NDArray[_Int], samples: int) -> NDArray[_Int]:
-    """Return all pieces (P, samples) of a waveform (T,); the last one repeats what is left."""
+    """All pieces (P, samples) of a waveform (T,); the last one repeats what is left."""
     n_whole = len(wave) // samples
     whole, rest = wave[: n_whole * samples], wave[n_whole * samples :]
     filled = np.resize(rest, samples) if len(rest) else rest
@@ -160,7 +160,7 @@ def _embed(
     batch: int,
     device: torch.device,
 ) -> None:
-    """Fill a folder with features, from where an earlier call left it."""
+    """Fills a folder with features, from where an earlier call left it."""
     clips = directory.clips(split)
     samples = None if piece_s is None else round(piece_s * SAMPLE_RATE_HZ)
     n_samples = clips["n_samples"].to_numpy()
@@ -208,7 +208,7 @@ def _embed(
 
 
 def _pieces_of(clips: pd.DataFrame, n_pieces: NDArray[np.int64]) -> pd.DataFrame:
-    """Return a row a piece: key of its clip, number within the clip, labels of the clip."""
+    """A row a piece: key of its clip, number within the clip, labels of the clip."""
     return pd.DataFrame(
         {
             "key": clips["key"].to_numpy().repeat(n_pieces),
@@ -219,7 +219,7 @@ def _pieces_of(clips: pd.DataFrame, n_pieces: NDArray[np.int64]) -> pd.DataFrame
 
 
 def _new_values(partial: Path, shape: tuple[int, int]) -> _Values:
-    """Return the file of all features, mapped, in space of its own.
+    """The file of all features, mapped, in space of its own.
 
     Without the space a full disk would end the process with a signal at some later row.
     """
@@ -241,7 +241,7 @@ def _save(partial: Path, values: _Values, done: int) -> None:
 
 
 def _resumed(partial: Path, n_rows: int) -> tuple[_Values | None, int]:
-    """Return the features of an interrupted call and the number of rows done, or None and 0."""
+    """The features of an interrupted call and the number of rows done, or None and 0."""
     try:
         done = int((partial / _DONE).read_text())
         values = np.lib.format.open_memmap(partial / _VALUES, "r+")
@@ -267,7 +267,7 @@ class _CutClips(Dataset[Tensor]):
 def _blocks(
     clips: _CutClips, first_clip: int, skip: int, batch: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield the pieces of all clips in order, (B, T) int16 of one length.
+    """The pieces of all clips in order, (B, T) int16 of one length.
 
     It begins with piece `skip` of clip `first_clip`; where the blocks end does not depend on it.
     """

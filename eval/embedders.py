@@ -40,14 +40,14 @@ class EncoderEmbedder:
         self._normalisation = normalisation
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         image = self._front_end(_normalised(waves, self._normalisation))
         features: Tensor = self._encoder(image, "all")
         return features
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """Return a freshly initialised encoder of the same shape; the same seed gives the same one."""
+    """A freshly initialised encoder of the same shape; the same seed gives the same one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         width, in_channels = encoder.conv1.weight.shape[:2]
@@ -66,7 +66,7 @@ class MeanLogMel:
         self.heads: Mapping[str, slice] = {"all": slice(0, len(self._front_end.mel_bank.T))}
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, F) in dB of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, F) in dB of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         # (B, 3, F, L); channel 0 is log-mel power
         image: Tensor = self._front_end(_normalised(waves, self._normalisation))
         return image[:, 0].mean(dim=-1)
@@ -106,7 +106,7 @@ class CallableEmbedder:
         self.fingerprint = digest.hexdigest()
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         out = self._encode(self._front_end(_normalised(waves, self._normalisation)))
         if not (isinstance(out, Tensor) and out.ndim == 2 and len(out) == len(waves)):
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -118,7 +118,7 @@ class CallableEmbedder:
 
 
 def _named(spec: str) -> Callable[[Tensor], Any]:
-    """Return the callable of `module:callable`; modules of the working folder are found too."""
+    """The callable of `module:callable`; modules of the working folder are found too."""
     module, _, name = spec.partition(":")
     if not (module and name):
         raise ValueError(f"--encoder {spec}: expected module:callable, as in my_model:embed")
@@ -144,7 +144,7 @@ def _normalised(waves: Tensor, how: Waveforms) -> Tensor:
 
 
 def _fingerprint(encoder: nn.Module, normalisation: str) -> str:
-    """Return the SHA-256 of all that the features depend on: weights, shape, normalisation."""
+    """The SHA-256 of all that the features depend on: weights, shape, normalisation."""
     digest = hashlib.sha256(f"{encoder} {normalisation}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())

@@ -44,7 +44,7 @@ class HearModel(nn.Module):
         self._normalisation = normalisation
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Return the features, in batches of bounded size."""
+        """The features, in batches of bounded size."""
         parts = [
             self._encoder(self._front_end(normalise(part, self._normalisation)), "all")
             for part in torch.split(waves.float(), _BATCH)
@@ -53,7 +53,7 @@ class HearModel(nn.Module):
 
 
 def load_model(model_file_path: str) -> HearModel:
-    """Return the model of a run folder of `train` or a checkpoint file, in eval mode.
+    """The model of a run folder of `train` or a checkpoint file, in eval mode.
 
     Raises:
         ValueError: no checkpoint there.
@@ -64,7 +64,7 @@ def load_model(model_file_path: str) -> HearModel:
 
 @torch.no_grad()
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """Return one embedding a clip, (B, D) float32: the mean over pieces of at most 10 s.
+    """One embedding a clip, (B, D) float32: the mean over pieces of at most 10 s.
 
     Args:
         audio: (B, T) in [-1, 1] at the model's sample rate, on the model's device.
@@ -80,7 +80,7 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 
 @torch.no_grad()
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
-    """Return embeddings (B, W, D) float32 and their timestamps (B, W) in milliseconds.
+    """Embeddings (B, W, D) float32 and their timestamps (B, W) in milliseconds.
 
     Each is of the second around its timestamp; timestamps are 0, 50, 100, ... up to the end of the
     audio, beyond which there is silence.

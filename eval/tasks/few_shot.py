@@ -11,11 +11,10 @@ from rich.console import Console
 
 from slvr.eval.charts import bars
 from slvr.eval.classify import few_shot_accuracies, mean_and_ci
-from slvr.eval.config import EvaluateConfig
-from slvr.eval.config import Tasks as TaskSettings
+from slvr.eval.config import EvaluateConfig, FewShotTasks
 from slvr.eval.embed import Embedder
 from slvr.eval.embedders import MeanLogMel
-from slvr.eval.episodes import Tasks, sample_tasks
+from slvr.eval.episodes import Episodes, sample_episodes
 from slvr.eval.inputs import (
     EvaluatedModel,
     EvaluatedSet,
@@ -53,13 +52,13 @@ def evaluate(config: EvaluateConfig) -> tuple[Path, Report]:
     """
     device = open_device(config.device)
     sets = open_sets(config)
-    tasks = [draw_tasks(each, config, config.seed) for each in sets]
+    episodes = [draw_episodes(each, config, config.seed) for each in sets]
     models = open_models(config, device)
     contenders = _contenders(models, config, device)
     out = open_out(config, "evaluate", sets)
     rows = []
     shown = Console(stderr=True, highlight=False, soft_wrap=True)
-    for data, drawn in zip(sets, tasks, strict=True):
+    for data, drawn in zip(sets, episodes, strict=True):
         for contender in contenders:
             rows.append(_score(contender, data, drawn, config, device))
             accuracy = score_text(rows[-1]["accuracy"], rows[-1]["ci95"])
@@ -85,14 +84,14 @@ def training_details(models: list[EvaluatedModel]) -> dict[str, Mapping[str, Any
     }
 
 
-def draw_tasks(data: EvaluatedSet, config: TaskSettings, seed: int) -> Tasks:
+def draw_episodes(data: EvaluatedSet, config: FewShotTasks, seed: int) -> Episodes:
     """The tasks of a set; the same for every model.
 
     Raises:
         ValueError: too few classes with enough clips, with the numbers.
     """
     try:
-        return sample_tasks(
+        return sample_episodes(
             clip_labels(data), config.n_way, config.k_shot, config.n_query, config.n_tasks, seed
         )
     except ValueError as error:
@@ -120,7 +119,7 @@ def benchmark_difference(data: EvaluatedSet, n_classes: int) -> str:
 def _score(
     contender: Contender,
     data: EvaluatedSet,
-    tasks: Tasks,
+    episodes: Episodes,
     config: EvaluateConfig,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -132,7 +131,7 @@ def _score(
         features.values,
         features.first_piece,
         features.n_pieces,
-        tasks,
+        episodes,
         contender.classifier,
         normalise_features,
         config.seed,
@@ -158,9 +157,11 @@ def _score(
         ],
         "normalise_features": normalise_features,
         "piece": "whole-clip" if data.piece_s is None else f"{data.piece_s:g} s",
-        "n_classes": len(tasks.classes),
-        "classes_left_out": ", ".join(tasks.dropped),
-        "benchmark_difference": benchmark_difference(data, len(tasks.classes) + len(tasks.dropped)),
+        "n_classes": len(episodes.classes),
+        "classes_left_out": ", ".join(episodes.dropped),
+        "benchmark_difference": benchmark_difference(
+            data, len(episodes.classes) + len(episodes.dropped)
+        ),
         "n_clips": len(features.first_piece),
         "n_pieces": len(features.pieces),
         "dim": features.values.shape[1],

@@ -22,7 +22,7 @@ from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import WEIGHTS
 from slvr.eval.report import Report, write_report
 from slvr.eval.tables import Table
-from slvr.eval.tasks.few_shot import draw_tasks, training_details
+from slvr.eval.tasks.few_shot import draw_episodes, training_details
 
 _TASKS_A_BATCH = 1000
 
@@ -35,7 +35,7 @@ def weights(config: WeightsConfig) -> tuple[Path, Report]:
     """
     device = open_device(config.device)
     sets = open_sets(config)
-    tasks = [draw_tasks(each, config, config.seed) for each in sets]
+    episodes = [draw_episodes(each, config, config.seed) for each in sets]
     models = open_models(config, device)
     for model in models:
         if len(model.embedder.heads) < 2:
@@ -46,7 +46,7 @@ def weights(config: WeightsConfig) -> tuple[Path, Report]:
     out = open_out(config, "evaluate weights", sets)
     normalise = config.normalise_features or PROTOCOLS[config.protocol].features
     rows = []
-    for data, drawn in zip(sets, tasks, strict=True):
+    for data, drawn in zip(sets, episodes, strict=True):
         for model in models:
             features = features_of(model.embedder, data, config, device)
             supports = rows_of_supports(features.first_piece, features.n_pieces, drawn)

@@ -28,7 +28,7 @@ from measure import machine, table
 from slvr.eval.classify import few_shot_accuracies
 from slvr.eval.embed import Embedder, embed
 from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, untrained
-from slvr.eval.episodes import sample_tasks
+from slvr.eval.episodes import sample_episodes
 from slvr.eval.published import ACCURACY, COUNTERPART
 from slvr.eval.published import SETS as PUBLISHED_SETS
 from slvr.ingest.synthesis import SOUND_CLASSES
@@ -114,9 +114,11 @@ def accuracies(model: Embedder, args: argparse.Namespace) -> np.ndarray:
     found = []
     for makers in SETS.values():
         clips = np.flatnonzero(np.isin(modules, makers))
-        tasks = sample_tasks(labels[clips], N_WAY, K_SHOT, N_QUERY, N_TASKS, 0)
+        episodes = sample_episodes(labels[clips], N_WAY, K_SHOT, N_QUERY, N_TASKS, 0)
         pieces = features.first_piece[clips], features.n_pieces[clips]
-        found.append(few_shot_accuracies(features.values, *pieces, tasks, CLASSIFIER, "l2", 0, CPU))
+        found.append(
+            few_shot_accuracies(features.values, *pieces, episodes, CLASSIFIER, "l2", 0, CPU)
+        )
     return 100 * np.stack(found)
 
 
