@@ -11,12 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slvr.eval.embed import LEAST_SAMPLES, cut
-from slvr.model.checkpoint import load_encoder
-from slvr.model.encoders.folding import folded
-from slvr.model.encoders.resnet18 import Encoder
-from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.normalise import Normalisation, normalise
+from slvr.eval import embedders
+from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.pieces import LEAST_SAMPLES, cut
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
 _HOP_MS = 50
@@ -27,7 +24,7 @@ _BATCH = 64
 
 
 class HearModel(nn.Module):
-    """(B, T) waveforms in [-1, 1] at 16 kHz -> (B, D) float32, both heads, contrastive first.
+    """(B, T) waveforms in [-1, 1] at 16 kHz -> (B, D) float32, all tasks side by side.
 
     Attributes:
         sample_rate: in Hz, as HEAR calls it.
@@ -35,21 +32,17 @@ class HearModel(nn.Module):
         timestamp_embedding_size: D.
     """
 
-    def __init__(self, encoder: Encoder, normalisation: Normalisation) -> None:
+    def __init__(self, embedder: EncoderEmbedder) -> None:
         super().__init__()
         self.sample_rate = SAMPLE_RATE_HZ
-        self.scene_embedding_size = self.timestamp_embedding_size = encoder.dim
-        self._encoder = encoder
-        self._front_end = FrontEnd()
-        self._normalisation = normalisation
+        self.scene_embedding_size = self.timestamp_embedding_size = embedder.dim
+        self._embedder = embedder
 
     def forward(self, waves: Tensor) -> Tensor:
         """The features, in batches of bounded size."""
-        parts = [
-            self._encoder(self._front_end(normalise(part, self._normalisation)), "all")
-            for part in torch.split(waves.float(), _BATCH)
-        ]
-        return torch.cat(parts)
+        return torch.cat(
+            [self._embedder.embed(part) for part in torch.split(waves.float(), _BATCH)]
+        )
 
 
 def load_model(model_file_path: str) -> HearModel:
@@ -58,8 +51,12 @@ def load_model(model_file_path: str) -> HearModel:
     Raises:
         ValueError: no checkpoint there.
     """
-    loaded = load_encoder(model_file_path)
-    return HearModel(folded(loaded.encoder), loaded.config["normalise"]).eval()
+    loaded = embedders.load_model(model_file_path)
+    front_end = embedders.front_end_of(loaded)
+    embedder = embedders.encoder_embedder(
+        model_file_path, loaded.encoder, front_end, loaded.normalisation, torch.device("cpu")
+    )
+    return HearModel(embedder).eval()
 
 
 @torch.no_grad()

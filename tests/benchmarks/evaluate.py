@@ -30,11 +30,11 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
 from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies
-from slvr.eval.config import EvaluateConfig
 from slvr.eval.embedders import EncoderEmbedder
 from slvr.eval.episodes import Episodes, sample_episodes
 from slvr.eval.published import SETS
-from slvr.eval.tasks.few_shot import evaluate
+from slvr.eval.run import evaluate
+from slvr.eval.tasks.few_shot import FewShot
 from slvr.model.checkpoint import checkpoint_name, write_checkpoint
 from slvr.model.encoders.resnet18 import Encoder
 from slvr.pipeline.frontends.mtslvr import FrontEnd
@@ -175,7 +175,7 @@ def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
         state = {"encoder": shape, "config": {"normalise": "published"}, "step": 0}
         checkpoint = Path(folder, checkpoint_name(0))
         write_checkpoint(checkpoint, weights, state)
-        config = EvaluateConfig(
+        config = FewShot.Config(
             checkpoint=(str(checkpoint),),
             shards=tuple(map(str, sets)),
             n_tasks=args.tasks,
@@ -185,7 +185,7 @@ def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
             device=str(device),
         )
         with contextlib.redirect_stderr(io.StringIO()):
-            measured = measure(lambda: evaluate(config), 1, device)
+            measured = measure(lambda: evaluate(FewShot(config)), 1, device)
         scores = pd.read_csv(Path(folder, "out", "results.csv"))
     n_models = scores["model"].nunique()
     return [
@@ -206,7 +206,7 @@ def embed_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
     plain = Encoder("parallel", width=args.width, exact_speedups=False).to(device).eval()
     plain.load_state_dict(encoder.state_dict())
     front_end = FrontEnd().to(device).eval()
-    model = EncoderEmbedder("parallel", encoder, "none", device)
+    model = EncoderEmbedder("parallel", encoder, front_end, "none", device)
     waves = 0.1 * torch.randn(args.clips, 80_000, device=device)
 
     @torch.inference_mode()
