@@ -247,11 +247,13 @@ def retry(options: Retry, anew: Mapping[str, Any]) -> int:
             f"{', '.join(strange)}: {options.directory} was made by `ingest {about.recipe}`; for "
             f"it `ingest retry` takes {', '.join(map(flag_of, recipe_type.RETRY_OPTIONS))}"
         )
-    known = {k: tuple(v) if isinstance(v, list) else v for k, v in about.options.items()}
+    known: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in about.options.items()
+    }
     output = Output(
         out=options.directory, codec=about.codec, shard_mb=about.shard_mb, workers=options.workers
     )
-    return run(recipe_type(**known | anew), output, again)
+    return run(recipe_type(**known | dict(anew)), output, again)
 
 
 ON_SETS: dict[str, tuple[type, Callable[[Any], int]]] = {
