@@ -17,7 +17,7 @@ from slvr.ingest.cli import main as ingest
 from slvr.ingest.recipes import RECIPES as DATASETS
 from slvr.shards.clip import Clip, Source
 from slvr.shards.manifest import CLIPS, clip_row, write_clips
-from slvr.train.config import RECIPES
+from slvr.train.recipes import RECIPES
 from test_house import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +25,11 @@ README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
+PYTHON = [
+    code
+    for page in (README, (ROOT / "docs" / "python.md").read_text())
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.S)
+]
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line]
 
 
@@ -60,11 +65,23 @@ def test_the_folder_commands_and_the_python_do_what_they_say(tmp_path: Path) -> 
     for line in ours:
         done = run(*shlex.split(line), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    for code in [text for kind, text in BLOCKS if kind == "python"]:
+    small = ("--recipe", "demo", "--steps", "1", "--batch", "2", "--clip-s", "0.2")
+    done = run("train", *small, "--shards", "shards/my_sounds", "--out", "runs/mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = []
+    for code in PYTHON:
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert re.fullmatch(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", done.stdout)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert re.match(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", said[0])
+    assert "torch.Size([2, 4, 16000]) ('pitch_shift', 'white_noise'" in said[1]
+    assert said[2].startswith("torch.Size([256]) {'contrastive': slice(0, 128")
+    assert said[3].startswith("{'ok': 4} ") and "int16" in said[3]
+    assert said[4] == "torch.Size([2, 4, 16000]) True\n"
+    assert said[5] == "torch.Size([2, 4, 3, 128, 32])\n"
+    assert said[6].startswith("torch.Size([2, 256]) None {")
 
 
 def test_the_example_of_diff_is_what_diff_prints(
