@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -76,6 +76,7 @@ class Retry:
 
 
 KEPT, NOT_KEPT = "Default: as in the first run.", "Not kept: give it as in the first run."
+"""Of the recipes' options: fields with `repr=False` may hold secrets and are written nowhere."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -220,7 +221,7 @@ def list_sets(_: List) -> int:
     return DONE
 
 
-def retry(options: Retry, anew: Mapping[str, Any]) -> int:
+def retry(options: Retry, anew: dict[str, Any]) -> int:
     """Asks again for failed clips; returns the exit code.
 
     Args:
