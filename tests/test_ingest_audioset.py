@@ -125,8 +125,13 @@ def test_another_groups_table_is_rebuilt_to_the_same_shards(tmp_path: Path) -> N
     assert shard_bytes(tmp_path / "a" / "s") == shard_bytes(tmp_path / "b" / "s")
     table = pq.read_table(tmp_path / "a" / "s" / "clips.parquet")
     foreign = tmp_path / "foreign.parquet"
-    pq.write_table(table.set_column(0, "key", [[f"no_{i}" for i in range(5)]]), foreign)
-    for path, message in ((foreign, "no AudioSet segment"), (tmp_path / "labels.csv", "cannot be")):
+    place = table.column_names.index("source_id")
+    strange = table.set_column(place, "source_id", [[f"no_{i}" for i in range(5)]])
+    pq.write_table(strange, foreign)
+    for path, message in (
+        (foreign, "no AudioSet segment"),
+        (tmp_path / "labels.csv", "unreadable"),
+    ):
         with pytest.raises(ValueError, match=message):
             AudioSet(from_manifest=str(path), label_names=str(tmp_path / "labels.csv")).plan(
                 tmp_path

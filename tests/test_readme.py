@@ -16,7 +16,7 @@ from conftest import ROOMS, noise, run
 from slvr.ingest.cli import main as ingest
 from slvr.ingest.recipes import RECIPES as DATASETS
 from slvr.shards.clip import Clip, Source
-from slvr.shards.manifest import CLIPS, clip_row, write_clips
+from slvr.shards.rows import CLIPS, Row, read_rows, write_rows
 from slvr.train.recipes import RECIPES
 from test_house import MAY_IMPORT
 
@@ -65,6 +65,18 @@ def test_the_folder_commands_and_the_python_do_what_they_say(tmp_path: Path) -> 
     for line in ours:
         done = run(*shlex.split(line), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+    shards = tmp_path / "shards" / "my_sounds"  # its table is what the README says of it
+    assert (shards / "dataset.json").read_text().startswith('{\n "schema": 2,')
+    assert '`"schema": 2`' in README and {"labels", "events", "attributes"} == {
+        word
+        for row in README.splitlines()
+        if row.startswith(f"| `{CLIPS}`")
+        for word in re.findall(r"`(\w+)`", row)
+    }
+    for row in read_rows(shards / CLIPS):
+        clip = row.clip
+        assert (clip.source_format, clip.source_codec) == ("wav", "pcm_s16le")
+        assert (clip.source_rate_hz, clip.source_channels, clip.source_bytes) == (8000, 1, 8044)
     small = ("--recipe", "demo", "--steps", "1", "--batch", "2", "--clip-s", "0.2")
     done = run("train", *small, "--shards", "shards/my_sounds", "--out", "runs/mine", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -105,9 +117,9 @@ def test_the_example_of_diff_is_what_diff_prints(
         for n, fate in counts:
             status, reason, pcm = fates[fate][side]
             for _ in range(int(n)):
-                clip = Clip(f"clip_{len(rows)}", "eval", Source("x"), pcm_sha256=pcm)
-                rows.append(clip_row(clip) | {"status": status, "reason": reason})
-        write_clips(directory / CLIPS, rows)
+                known = {"status": status, "reason": reason, "pcm_sha256": pcm}
+                rows.append(Row(Clip(f"clip_{len(rows)}", "eval", Source("x"), **known)))
+        write_rows(directory / CLIPS, rows)
     assert ingest(["diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert capsys.readouterr().out == example.partition("\n")[2]
 

@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -11,22 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 import torch
+from slvr.train.views import build_views
 
-from conftest import ABOUT, command, run, write_directory
+from conftest import command, described, run, write_directory
 from slvr.model.checkpoint import checkpoint_name, checkpoints, load_encoder, read_checkpoint
 from slvr.pipeline.loaders.by_clip import to_float
 from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import read_rows
 from slvr.shards.write import finish
 from slvr.train.config import RECIPES, TrainConfig
 from slvr.train.fault import explain
 from slvr.train.loop import build_model, train
 from slvr.train.state import save
 from slvr.train.validation import EarlyStop
-from slvr.train.views import build_views
 
 MakeDirectory = Callable[..., ShardDirectory]
 SMALL = {
@@ -287,14 +286,12 @@ def write_splits(path: Path) -> ShardDirectory:
     rows, infos = [], []
     for part in (path, path / "other"):
         found = ShardDirectory.open(part)
-        rows += pq.read_table(part / "clips.parquet").to_pylist()
+        rows += read_rows(part / "clips.parquet")
         infos += found.manifest.shards
-        about = dataclasses.asdict(found.manifest)
     for file in (path / "other").glob("validation*"):
         file.rename(path / file.name)
-    rows = [row for row in rows if row["status"] == "ok"]
-    kept = ("name", "codec", "sample_rate_hz", "labels", *ABOUT)
-    finish(path, rows, infos, **{name: about[name] for name in kept})
+    rows = [row for row in rows if row.clip.status == "ok"]
+    finish(path, rows, infos, described(path.name, labels=found.manifest.labels))
     return ShardDirectory.open(path)
 
 
