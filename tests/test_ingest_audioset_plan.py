@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audioset_runs import audioset, LABELS,     lists,     video,
+from audioset_runs import LABELS, audioset, lists, video
 from conftest import run
 from loopback import Route, serve, tones
 from slvr.ingest.download import RemoteFile
