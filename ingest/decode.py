@@ -21,6 +21,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from slvr.ingest.recipe import ClipFailure
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip
 from slvr.shards.files import file_sha256
@@ -31,18 +32,6 @@ TOLERANCE_S = 0.1
 """Codec delay and padding (AAC, Opus, MP3) make decoded lengths differ from declared ones."""
 SEEK_MARGIN_S = 1.0
 """Decoding starts this much before a part, so that overlapping frames have settled."""
-
-
-@dataclass
-class UnusableAudioError(Exception):
-    """Audio that gives no clip: a status of `slvr.shards.clip.STATUSES`, a reason and details."""
-
-    status: str
-    reason: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.status}: {self.reason} ({self.detail})"
 
 
 @dataclass(frozen=True)
@@ -83,25 +72,25 @@ def decode_file(
         max_s: a clip longer than this is refused before it fills the memory.
 
     Raises:
-        UnusableAudioError: missing, empty, corrupt, truncated, silent, too short or too long.
+        ClipFailure: missing, empty, corrupt, truncated, silent, too short or too long.
     """
     if isinstance(file, Path) and not file.is_file():
-        raise UnusableAudioError("missing", "no_file", file.name)
+        raise ClipFailure("missing", "no_file", file.name)
     if _n_bytes(file) == 0:
-        raise UnusableAudioError("too_short", "empty_file", "0 bytes")
+        raise ClipFailure("too_short", "empty_file", "0 bytes")
     raw = _read(file, start_s or 0.0, end_s, max_s)
     note = _check_length(raw, start_s, end_s)
     if not np.isfinite(raw.samples).all():
-        raise UnusableAudioError("corrupt", "not_finite", "holds NaN or infinity")
+        raise ClipFailure("corrupt", "not_finite", "holds NaN or infinity")
     # by whole channels: numpy's mean over an axis of 2 takes 30 times as long
     mono = functools.reduce(np.add, raw.samples.T) / raw.samples.shape[1]
     if raw.rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, raw.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     pcm = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
     if len(pcm) == 0:
-        raise UnusableAudioError("too_short", "no_samples", "0 samples")
+        raise ClipFailure("too_short", "no_samples", "0 samples")
     if not pcm.any():
-        raise UnusableAudioError("silent", "all_zero", f"{len(pcm)} samples")
+        raise ClipFailure("silent", "all_zero", f"{len(pcm)} samples")
     return Decoded(pcm, note)
 
 
@@ -109,7 +98,7 @@ def decoded_clip(clip: Clip, file: Encoded, codec: str, max_s: float) -> Clip:
     """The planned clip with the audio of a file, or as the failure that decoding met."""
     try:
         decoded = decode_file(file, clip.source.start_s, clip.source.end_s, max_s)
-    except UnusableAudioError as fault:
+    except ClipFailure as fault:
         return clip.failed(fault.status, fault.reason, fault.detail)
     made = with_audio(clip, decoded.pcm, codec)
     return dataclasses.replace(
@@ -177,14 +166,14 @@ def _read_soundfile(
         sound.seek(first - settling)
         stored = sound.read(settling + wanted, dtype=dtype, always_2d=True)[settling:]
     except soundfile.LibsndfileError as error:
-        raise UnusableAudioError("corrupt", "undecodable", str(error)) from error
+        raise ClipFailure("corrupt", "undecodable", str(error)) from error
     return _Raw(stored * np.float32(scale), rate_hz, first / rate_hz, declared_s)
 
 
 def _read_ffmpeg(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
     with _open_ffmpeg(file) as container:
         if not container.streams.audio:
-            raise UnusableAudioError("corrupt", "no_audio", container.format.name)
+            raise ClipFailure("corrupt", "no_audio", container.format.name)
         stream = container.streams.audio[0]
         rate_hz = stream.rate
         declared_s = None if container.duration is None else container.duration / av.time_base
@@ -207,7 +196,7 @@ def _read_ffmpeg(file: Encoded, start_s: float, end_s: float | None, max_s: floa
     # Opus and AAC give their encoder delay negative time: the clip begins at time 0
     offset = round((start_s - (first_s or 0.0)) * rate_hz)
     if offset < 0 and -offset > TOLERANCE_S * rate_hz:
-        raise UnusableAudioError("corrupt", "starts_late", f"first sample at {first_s:.3f} s")
+        raise ClipFailure("corrupt", "starts_late", f"first sample at {first_s:.3f} s")
     samples = samples[max(offset, 0) :]
     if end_s is not None:
         samples = samples[: round((end_s - start_s) * rate_hz)]
@@ -222,18 +211,16 @@ def _open_ffmpeg(file: Encoded) -> Iterator[av.container.InputContainer]:
         with av.open(_named(file), "r") as container:
             yield container
     except av.error.FFmpegError as error:
-        raise UnusableAudioError("corrupt", "undecodable", error.strerror or "") from error
+        raise ClipFailure("corrupt", "undecodable", error.strerror or "") from error
 
 
 def _refuse_too_long(duration_s: float, max_s: float) -> None:
     if duration_s > max_s:
-        raise UnusableAudioError("too_long", "too_long", f"{duration_s:.0f} s, limit {max_s:.0f} s")
+        raise ClipFailure("too_long", "too_long", f"{duration_s:.0f} s, limit {max_s:.0f} s")
 
 
-def _truncated(found_s: float, declared_s: float) -> UnusableAudioError:
-    return UnusableAudioError(
-        "truncated", "cut_off", f"{found_s:.3f} s, header says {declared_s:.3f} s"
-    )
+def _truncated(found_s: float, declared_s: float) -> ClipFailure:
+    return ClipFailure("truncated", "cut_off", f"{found_s:.3f} s, header says {declared_s:.3f} s")
 
 
 def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
@@ -251,7 +238,7 @@ def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
     if found_end_s < declared_s - TOLERANCE_S:
         raise _truncated(found_end_s, declared_s)
     if missing_s > TOLERANCE_S:
-        raise UnusableAudioError(
+        raise ClipFailure(
             "too_short",
             "source_ends_early",
             f"ends at {found_end_s:.3f} s, segment {start_s or 0.0:.3f} to {end_s:.3f} s",
@@ -266,11 +253,11 @@ def _check_whole(file: Encoded, container: str) -> None:
     elif container == "AIFF":
         declared, found = _chunk_bytes(file, b"SSND", ">4sI")
     elif container == "OGG" and not _ogg_has_last_page(file):
-        raise UnusableAudioError("truncated", "cut_off", "no last Ogg page")
+        raise ClipFailure("truncated", "cut_off", "no last Ogg page")
     else:
         return
     if found < declared:
-        raise UnusableAudioError(
+        raise ClipFailure(
             "truncated", "cut_off", f"{found} bytes of samples, header says {declared}"
         )
 

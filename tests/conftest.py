@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from slvr.shards.write import ShardWriter, finish
 from slvr.train.config import TrainConfig
 from slvr.train.configure import configure
 
+ROOMS = ("command", "ingest", "shards", "pipeline", "model", "train", "eval")
 ABOUT = {
     "recipe": "test",
     "recipe_version": "1",
@@ -31,6 +32,18 @@ ABOUT = {
     "citation": "",
     "homepage": "",
 }
+
+
+def bare_rooms(modules: Iterable[str]) -> set[str]:
+    """Modules imported as `model.encoders`, beside or instead of `slvr.model.encoders`."""
+    return {name for name in modules if name.partition(".")[0] in ROOMS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_twin_of_a_room() -> Iterator[None]:
+    """At the end of the suite every room was imported under its one name."""
+    yield
+    assert not bare_rooms(sys.modules), "a second copy of a room: its classes are not ours"
 
 
 def noise(n_samples: int, seed: int) -> np.ndarray:

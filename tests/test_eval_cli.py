@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,13 +10,15 @@ import pytest
 import torch
 from docstring_parser import parse_from_object
 
+from slvr.command.named import config_of, named
 from slvr.eval.cli import main
-from slvr.eval.config import CONFIGS, EvaluateConfig
 from slvr.eval.embedders import EncoderEmbedder
 from slvr.eval.report import REPORT
+from slvr.eval.tasks import TASKS
 from slvr.model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
 from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.released import published_names
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -193,8 +196,8 @@ def test_the_protocol_decides_and_is_in_every_table(
     assert (row.normalise_features, row.piece) == (features, piece)
     normalisation = {"matched": "published", "published": "none", "later": "per-clip"}[name]
     encoder = load_encoder("runs/x").encoder
-    expected = EncoderEmbedder("x", encoder, normalisation, torch.device("cpu")).fingerprint
-    assert row.model_sha256 == expected
+    embedder = EncoderEmbedder("x", encoder, FrontEnd(), normalisation, torch.device("cpu"))
+    assert row.model_sha256 == embedder.fingerprint
     for file in ("results.md", "results.tex", REPORT):
         assert f"protocol {name}" in (here / "results" / "x" / file).read_text()
 
@@ -254,34 +257,64 @@ def test_features_of_another_checkpoint_are_not_taken(here: Path) -> None:
     assert first.read_bytes() != second.read_bytes()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_other_commands_describe_themselves(name: str, capsys) -> None:
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_describes_itself(name: str, capsys) -> None:
     with pytest.raises(SystemExit):
         main([name, "--help"])
     printed = capsys.readouterr().out
     assert f"usage: evaluate {name}" in printed
-    for field in CONFIGS[name].__dataclass_fields__:
+    task = named(name, TASKS, "evaluate")
+    assert name == task.NAME
+    for field in task.Config.__dataclass_fields__:
         assert "--" + field.replace("_", "-") in printed
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert f"evaluate {name}" in " ".join(capsys.readouterr().out.split())
+    others = " ".join(capsys.readouterr().out.split()).partition("other commands")[2]
+    assert (f"evaluate {name} {task.Config.__doc__}" in others) == (name != "few-shot")
 
 
-def test_every_setting_is_described() -> None:
-    for config in (EvaluateConfig, *CONFIGS.values()):
-        for part in config.__bases__:
-            described = {p.arg_name: p.description for p in parse_from_object(part).params}
-            for name in part.__dataclass_fields__:
-                assert described.get(name), f"{part.__name__}.{name}"
+@pytest.mark.parametrize("name", TASKS)
+def test_every_setting_is_described(name: str) -> None:
+    config = config_of(name, TASKS, "evaluate")
+    for part in filter(dataclasses.is_dataclass, config.__mro__):
+        described = {p.arg_name: p.description for p in parse_from_object(part).params}
+        for field in part.__annotations__:
+            assert described.get(field), f"{part.__name__}.{field}"
 
 
-def test_help_knows_every_setting_and_loads_no_torch() -> None:
+def test_the_few_shot_table_needs_no_sub_command(here: Path) -> None:
+    args = ["--n-tasks", "50", "--shards", "data", "--no-baselines"]
+    assert evaluate(*args) == 0
+    first = (here / "results" / "x" / "results.csv").read_bytes()
+    assert main(["few-shot", "--checkpoint", "runs/x", "--piece", "0.2", *args]) == 0
+    assert (here / "results" / "x" / "results.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["--help"], ""),
+        (["probe", "--help"], ""),
+        (["--checkpoint", "nope", "--shards", "nope"], "nope: no such checkpoint"),
+        (["retrieve", "--checkpoint", "nope", "--shards", "nope"], "nope: no such checkpoint"),
+        (["--checkpoint", "data", "--shards", "data"], "data: no checkpoint there"),
+        (["--checkpoint", "runs/x", "--shards", "nope"], "nope: no such shard directory"),
+        (["--checkpoint", "runs/x", "--shards", "runs"], "dataset.json is missing"),
+        (["--released", "nope.pt", "--shards", "data"], "nope.pt: no such file"),
+        (["--checkpoint", "runs/x", "--shards", "data", "--only", "x"], "--only x: no such file"),
+        (["--checkpoint", "runs/x", "--shards", "data", "--out", "runs"], "holds no results"),
+        (["--shards", "data"], "nothing to evaluate"),
+        (["prob", "--shards", "data"], "evaluate prob: expected one of few-shot, invariance"),
+    ],
+)
+def test_help_and_wrong_paths_load_no_torch(here: Path, args: list[str], sentence: str) -> None:
     code = (
         "import sys; from slvr.eval.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: print('torch' in sys.modules)"
+        f"try: assert main({args}) == 2\n"
+        "except SystemExit as stopped: assert stopped.code == 0\n"
+        "print('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.endswith("False\n")
-    for name in EvaluateConfig.__dataclass_fields__:
-        assert "--" + name.replace("_", "-") in run.stdout
+    assert sentence in run.stderr
+    assert not (here / "results").exists()

@@ -5,6 +5,7 @@ import torch
 
 from slvr.eval.embedders import CallableEmbedder, EncoderEmbedder, MeanLogMel
 from slvr.model.encoders.resnet18 import Encoder
+from slvr.pipeline.frontends.mtslvr import FrontEnd
 from slvr.pipeline.normalise import normalise
 
 CPU = torch.device("cpu")
@@ -74,8 +75,8 @@ def test_the_fingerprint_follows_what_the_callable_does(here: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ("stranger", "expected module:callable"),
-        (":moments", "expected module:callable"),
+        ("stranger", "give package.module:Class"),
+        (":moments", "give package.module:Class"),
         ("nowhere_at_all:f", "No module named 'nowhere_at_all'"),
         ("stranger:missing", "no attribute 'missing'"),
         ("stranger:number", "int, which cannot be called"),
@@ -92,7 +93,7 @@ def test_what_cannot_be_used_is_refused_by_name(spec: str, sentence: str) -> Non
 @pytest.mark.parametrize("variant", ["none", "split", "parallel"])
 def test_heads_are_the_parts_of_the_embedding(variant: str) -> None:
     encoder = Encoder(variant, dim=16, width=4).eval()
-    model = EncoderEmbedder("x", encoder, "none", CPU)
+    model = EncoderEmbedder("x", encoder, FrontEnd(), "none", CPU)
     waves = torch.randn(2, 8000)
     with torch.inference_mode():
         features = model.embed(waves)

@@ -1,5 +1,6 @@
 """`ingest audioset` through the real yt-dlp, from a loopback server that misbehaves on order."""
 
+import hashlib
 import itertools
 import os
 import random
@@ -21,10 +22,10 @@ import pytest
 from conftest import command, run
 from loopback import Route, Server, serve, silence, silent_film, tone_hz, tones
 from slvr.ingest.building.ledger import LEDGER
-from slvr.ingest.looks.status import read_status
+from slvr.ingest.download import RemoteFile
+from slvr.ingest.looks.status import read_state
 from slvr.ingest.recipes.audioset import AudioSet
-from slvr.ingest.youtube import members
-from slvr.ingest.youtube.members import MemberList
+from slvr.ingest.youtube import subsets
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 from slvr.shards.verify import verify
@@ -313,7 +314,7 @@ def test_while_it_runs_it_tells_its_status_and_refuses_a_second_one(tmp_path: Pa
         try:
             out = tmp_path / "s"
             wait_for(lambda: (out / LEDGER).exists() and "blocked" in str(attempts_or_none(out)))
-            status = read_status(out)
+            status = read_state(out)
             assert (status.writer, status.about.n_clips) == (process.pid, 8)
             assert 1 <= status.n_settled <= 4 and status.per_hour and status.left_s
             told = run("ingest", "status", "s", cwd=tmp_path).stdout
@@ -326,7 +327,7 @@ def test_while_it_runs_it_tells_its_status_and_refuses_a_second_one(tmp_path: Pa
             process.send_signal(signal.SIGINT)
             _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130 and b"Traceback" not in stderr
-    assert read_status(out).writer is None
+    assert read_state(out).writer is None
 
 
 def attempts_or_none(out: Path) -> list[tuple[str, str, str]] | None:
@@ -426,9 +427,9 @@ def test_the_published_subset_keeps_its_two_sides(
             np.save(listed / "list.npy", np.array([f"Y{i}" for i in ids]))
             body = (listed / "list.npy").read_bytes()
             routes[f"/{side}.npy"] = Route(body)
-            md5 = members.hashlib.md5(body).hexdigest()
-            known[side] = MemberList(server.url(f"/{side}.npy"), md5, len(ids))
-        monkeypatch.setattr(members, "MTSLVR", known)
+            md5 = hashlib.md5(body).hexdigest()
+            known[side] = RemoteFile(f"{side}.npy", (server.url(f"/{side}.npy"),), f"md5:{md5}")
+        monkeypatch.setattr(subsets, "MTSLVR", known)
         recipe = AudioSet(
             subset="mtslvr",
             segments=str(listed / "segments.csv"),
@@ -443,7 +444,7 @@ def test_the_published_subset_keeps_its_two_sides(
             }
         assert set(server.requests.values()) == {1}
         (listed / "cache" / "train.npy").write_bytes(b"another")
-        with pytest.raises(ValueError, match=r"train\.npy: MD5 .*, expected"):
+        with pytest.raises(ValueError, match=r"train\.npy: md5 .*, expected"):
             recipe.plan(listed / "cache")
 
 

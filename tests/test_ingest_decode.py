@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import soxr
 
-from slvr.ingest.decode import UnusableAudioError, declared_duration_s, decode_file
+from slvr.ingest.decode import declared_duration_s, decode_file
+from slvr.ingest.recipe import ClipFailure
 
 SOUNDFILE = {
     ".wav": ("WAV", "PCM_16"),
@@ -53,8 +54,8 @@ def hz_at(pcm: np.ndarray, second: float) -> float:
     return float(np.argmax(spectrum) * 16_000 / (1 << 17))
 
 
-def fault(path: Path, *args: float, **options: float) -> UnusableAudioError:
-    with pytest.raises(UnusableAudioError) as caught:
+def fault(path: Path, *args: float, **options: float) -> ClipFailure:
+    with pytest.raises(ClipFailure) as caught:
         decode_file(path, *args, **options)
     return caught.value
 

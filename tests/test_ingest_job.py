@@ -16,7 +16,7 @@ from slvr.ingest.building import job
 from slvr.ingest.building.deal import deal
 from slvr.ingest.building.ledger import About, Ledger
 from slvr.ingest.building.spool import Spool
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import Clip, Source
 from slvr.shards.read import ShardDirectory
@@ -197,7 +197,7 @@ def test_status_and_retry_of_local_files(tmp_path: Path) -> None:
 def test_a_disk_that_is_too_small_is_told_in_advance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = Plan(tuple(clips(100, 10.0)), {}, {})
+    plan = ClipPlan(tuple(clips(100, 10.0)), {}, {})
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(job.shutil, "disk_usage", lambda _: usage._replace(free=25_000_000))
     assert job.disk_note(plan, tmp_path / "new" / "out", "flac") is None

@@ -23,7 +23,7 @@ from slvr.ingest import cli
 from slvr.ingest.archives import class_splits
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.ingest.recipes import EVALUATION_SETS
 from slvr.ingest.recipes._template import Template
 from slvr.ingest.recipes.commonvoice import MOST, CommonVoice
@@ -78,7 +78,7 @@ def upstream(name: str, toy: Toy, patch: pytest.MonkeyPatch) -> Iterator[Server]
         yield server
 
 
-def made(plan: Plan, recipe: EvaluationSet) -> list:
+def made(plan: ClipPlan, recipe: EvaluationSet) -> list:
     return [recipe.make(clip, "flac") for clip in plan.clips[:6] + plan.clips[-2:]]
 
 

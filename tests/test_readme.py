@@ -1,23 +1,29 @@
-"""Every command and every line of Python in the README works as it stands."""
+"""What the README and the pages beside it say is so: commands, Python, paths, tables."""
 
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 
-from conftest import noise, run
+from conftest import ROOMS, noise, run
 from slvr.ingest.cli import main as ingest
 from slvr.ingest.recipes import RECIPES as DATASETS
 from slvr.shards.clip import Clip, Source
 from slvr.shards.manifest import CLIPS, clip_row, write_clips
 from slvr.train.config import RECIPES
+from test_house import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line]
 
@@ -92,7 +98,69 @@ def test_the_example_of_diff_is_what_diff_prints(
 def test_names_in_the_readme_exist() -> None:
     for name in ("simclr", "simsiam", "predictive", "demo", "mtslvr-simsiam-bn"):
         assert name in RECIPES and name in README
-    for path in re.findall(r"`((?:ingest|pipeline|tests|model)/[\w/]+\.py)`", README):
-        assert (ROOT / path).is_file(), path
     for name in DATASETS:
         assert f"ingest {name}" in README or f"make {name}" in README
+
+
+def table(page: str, first: str) -> list[list[str]]:
+    """The rows of the table whose first heading is this one, cells without backquotes."""
+    lines = page.partition(f"| {first} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_paths_and_names_in_the_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    folders = "|".join((*ROOMS, "tests", "src"))
+    for path in re.findall(rf"`((?:{folders})/[\w/.]*)`", text):
+        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([\w./-]+)\)", text):
+        assert (ROOT / link).is_file(), link
+    for name in re.findall(r"`(slvr\.[\w.]+\.[A-Z]\w+)`", text):
+        module, _, found = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), found), name
+
+
+def test_contributing_says_who_may_import_whom() -> None:
+    said = {
+        room.strip("/"): re.findall(r"\w+", who) for room, _, who in table(CONTRIBUTING, "room")
+    }
+    assert said == {room: sorted(may) for room, may in MAY_IMPORT.items()}
+    assert {room.strip("/") for room, _ in table(README, "room")} == set(ROOMS)
+
+
+def test_contributing_names_targets_of_make() -> None:
+    for command, _ in table(CONTRIBUTING, "command"):
+        line = [*command.split(), "--dry-run"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def checks() -> list[str]:
+    """What `make test` runs, in order."""
+    line = ["make", "--dry-run", "--assume-old=.venv/extras", "test"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_before_a_commit_runs_what_make_test_runs_but_the_tests() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    of_make = checks()
+    assert [hook["entry"] for hook in repository["hooks"]] == of_make[:-1]
+    assert ".venv/bin/pytest" in of_make[-1]
+
+
+def test_the_workflow_runs_make_test_on_every_python_that_is_promised() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"].values()
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    assert [run.split()[:2] for run in runs] == [["make", "test"]]
+    promised = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if ":: 3." in name]
+    assert job["strategy"]["matrix"]["python"] == promised
+    assert PROJECT["requires-python"] == f">={promised[0]}"
+
+
+def test_the_changelog_knows_this_version() -> None:
+    versions = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert versions[0] == "Unreleased"
+    assert versions[1] == PROJECT["version"]

@@ -11,12 +11,10 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from slvr.ingest.building.pace import Politeness
 from slvr.ingest.decode import decoded_clip
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan, Politeness
 from slvr.ingest.youtube.failures import redact
 from slvr.ingest.youtube.fetch import Fetchers, missing_javascript_runtime
-from slvr.ingest.youtube.members import mtslvr_members
 from slvr.ingest.youtube.options import FetchOptions
 from slvr.ingest.youtube.segments import (
     Segment,
@@ -25,6 +23,7 @@ from slvr.ingest.youtube.segments import (
     read_label_names,
     read_segments,
 )
+from slvr.ingest.youtube.subsets import mtslvr_sides
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.files import file_sha256
 
@@ -46,8 +45,11 @@ class AudioSet:
         "ICASSP 2017"
     )
     HOMEPAGE: ClassVar[str] = "https://research.google.com/audioset/"
-    REMOTE: ClassVar[bool] = True
+    ONLINE: ClassVar[bool] = True
     MAX_FAIL: ClassVar[float] = 0.35
+    RETRY_OPTIONS: ClassVar[tuple[str, ...]] = (
+        *("rate", "cookies", "proxy", "source_url", "ytdlp_option"),
+    )
 
     split: Literal["balanced", "eval", "unbalanced"] = "balanced"
     """Official list."""
@@ -76,7 +78,7 @@ class AudioSet:
     blocked_wait_s: float = 60.0
     """First such pause in seconds, above 0; each further one is twice as long."""
     cookies: str | None = None
-    """cookies.txt in Netscape form; it is read, never written or kept."""
+    """cookies.txt in Netscape form; it is read, never written, and no cookie is kept."""
     cookies_from_browser: str | None = None
     """Browser on this machine to take cookies from, for example firefox."""
     proxy: tuple[str, ...] = field(default=(), repr=False)
@@ -131,7 +133,7 @@ class AudioSet:
             max_blocked=self.max_blocked,
         )
 
-    def plan(self, cache: Path) -> Plan:
+    def plan(self, cache: Path) -> ClipPlan:
         """The segments of the list that were chosen, with the display names of their labels."""
         names = read_label_names(self.label_names or download_csv("labels", cache))
         clips = self._chosen(self._listed(cache), names)
@@ -143,7 +145,7 @@ class AudioSet:
                 "matching one with --label-names"
             )
         own_list = self.from_manifest or self.segments
-        return Plan(
+        return ClipPlan(
             clips=clips,
             labels=names,
             options={
@@ -165,8 +167,8 @@ class AudioSet:
             split = "eval" if self.split == "eval" else "train"
             return [self._clip(segment, split) for segment in listed]
         # As splits and not as a column: `train` then sees just the published training clips.
-        members = mtslvr_members(cache)
-        return [self._clip(s, members[s.youtube_id]) for s in listed if s.youtube_id in members]
+        sides = mtslvr_sides(cache)
+        return [self._clip(s, sides[s.youtube_id]) for s in listed if s.youtube_id in sides]
 
     def _chosen(self, listed: list[Clip], names: dict[str, str]) -> tuple[Clip, ...]:
         """Those of the listed clips that the options ask for, in the order of the list."""

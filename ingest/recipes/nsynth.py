@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 PARTS = {
     "train": "fde6665a93865503ba598b9fac388660",
@@ -20,9 +20,9 @@ PLACES = (
 )
 
 
-def _remote(part: str, md5: str) -> Remote:
+def _archive(part: str, md5: str) -> RemoteFile:
     name = f"nsynth-{part}.jsonwav.tar.gz"
-    return Remote(name, tuple(place + name for place in PLACES), f"md5:{md5}")
+    return RemoteFile(name, tuple(place + name for place in PLACES), f"md5:{md5}")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class NSynth(EvaluationSet):
         "Engel et al., Neural audio synthesis of musical notes with WaveNet autoencoders, ICML 2017"
     )
     HOMEPAGE: ClassVar[str] = "https://magenta.tensorflow.org/datasets/nsynth"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = tuple(_remote(*part) for part in PARTS.items())
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = tuple(_archive(*part) for part in PARTS.items())
     SIZE_BYTES: ClassVar[int] = 25_233_566_634
     MEMBER: ClassVar[str] = r"nsynth-(?:train|valid|test)/audio/[^/]+-\d+-\d+\.wav"
     NOMINAL_S: ClassVar[float] = 4.0

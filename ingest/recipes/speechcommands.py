@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, folder, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 ARCHIVE = "speech_commands_v0.02.tar.gz"
 
@@ -21,8 +21,8 @@ class SpeechCommands(EvaluationSet):
         "Warden, Speech Commands: A dataset for limited-vocabulary speech recognition, 2018"
     )
     HOMEPAGE: ClassVar[str] = "https://arxiv.org/abs/1804.03209"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote(
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile(
             ARCHIVE,
             (
                 f"https://storage.googleapis.com/download.tensorflow.org/data/{ARCHIVE}",

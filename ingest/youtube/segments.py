@@ -11,16 +11,13 @@ Copies in circulation were often damaged by spreadsheets (ids that begin with `-
 """
 
 import csv
-import hashlib
-import http.client
 import logging
 import math
-import os
 import re
-import shutil
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+from slvr.ingest.download import RemoteFile, checksum_fault, download
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +81,7 @@ class Segment:
 
 
 def read_segments(path: str | Path) -> list[Segment]:
-    """Returns the segments of a csv of AudioSet's form, in the order of the file.
+    """The segments of a csv of AudioSet's form, in the order of the file.
 
     Args:
         path: a csv as `OFFICIAL` names, or any other of that form (a subset, a new selection).
@@ -156,7 +153,7 @@ def _seconds(text: str, where: str) -> float:
 
 
 def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Returns the YouTube ids of a text file: one on each line, `#` begins a comment.
+    """The YouTube ids of a text file: one on each line, `#` begins a comment.
 
     Raises:
         ValueError: a line is no id, or there is none; names the file and the line.
@@ -179,7 +176,7 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
 
 
 def read_label_names(path: str | Path) -> dict[str, str]:
-    """Returns the display name of each ontology id, in the order of the label indices.
+    """The display name of each ontology id, in the order of the label indices.
 
     Args:
         path: a `class_labels_indices.csv`.
@@ -217,70 +214,24 @@ def _fresh_copy_hint() -> str:
     return f"Take a fresh copy from {HOMEPAGE}"
 
 
-def download_csv(
-    name: str, cache_dir: str | Path, *, url: str | None = None, timeout_s: float = 30.0
-) -> Path:
-    """Returns the path of an official csv, fetched on the first call and kept in `cache_dir`.
+def download_csv(name: str, cache: Path) -> Path:
+    """The path of an official csv, fetched on the first call and kept in the cache.
 
-    The file appears under its name only when it is complete. A checksum that differs from the
-    copy we know is logged as a warning with both sums, not refused.
+    A checksum that differs from the copy we know is logged as a warning with both sums, not
+    refused.
 
     Args:
         name: a key of `OFFICIAL`.
-        cache_dir: made if missing.
-        url: another place to fetch it from.
-        timeout_s: longest wait for the server, in seconds.
+        cache: folder for the file; made if missing.
 
     Raises:
         OSError: the file could not be fetched or stored; says which URL and what to do instead.
     """
     official = OFFICIAL[name]
-    target = Path(cache_dir) / official.url.rpartition("/")[2]
-    fetch_once(url or official.url, target, timeout_s, "or give your own csv with --segments FILE")
-    if official.sha256:
-        with target.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 != official.sha256:
-            logger.warning(
-                "%s has sha256 %s, the copy known to us has %s: the list may have changed",
-                target,
-                sha256,
-                official.sha256,
-            )
-    return target
-
-
-def fetch_once(url: str, target: Path, timeout_s: float = 30.0, instead: str = "") -> Path:
-    """Returns `target`, fetched if it is not there yet; it appears only when it is complete.
-
-    Args:
-        url: where it is.
-        target: where it goes; folders are made.
-        timeout_s: longest wait for the server, in seconds.
-        instead: what else the user may do, for the error message.
-
-    Raises:
-        OSError: the file could not be fetched or stored; says which URL and what to do instead.
-    """
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        _download(url, partial, timeout_s)
-        partial.replace(target)
-    except (OSError, http.client.HTTPException) as error:
-        ways = [f"Save the file as {target} by other means", instead]
-        raise OSError(f"cannot fetch {url}: {error}. {', '.join(filter(None, ways))}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
-
-
-def _download(url: str, path: Path, timeout_s: float) -> None:
-    with urllib.request.urlopen(url, timeout=timeout_s) as response, path.open("wb") as file:
-        shutil.copyfileobj(response, file)
-        declared = response.headers["Content-Length"]
-        # A connection cut in mid-body ends the copy without an error.
-        if declared is not None and file.tell() != int(declared):
-            raise OSError(f"got {file.tell()} bytes, the server declared {declared}")
+    option = "--label-names" if name == "labels" else "--segments"
+    file = RemoteFile(official.url.rpartition("/")[2], (official.url,))
+    download([file], cache, instead=f"give your own csv with {option} FILE")
+    path = cache / file.name
+    if official.sha256 and (fault := checksum_fault(path, f"sha256:{official.sha256}")):
+        logger.warning("%s: %s: the list may have changed", path, fault)
+    return path

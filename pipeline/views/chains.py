@@ -147,6 +147,11 @@ class Chains(ViewMaker):
             chosen += [augmentation_from(text, waves.load) for text in config.extra]
         return cls(chosen, config.min_ops, config.max_ops)
 
+    @classmethod
+    def configured(cls, **settings: Any) -> Self:
+        """The chains of some settings, the fields of `Config`; `slvr.Views` is this."""
+        return cls.build(cls.Config(**settings), Waves(n_samples=0))
+
     def sample(
         self, n: int, seed: int | Sequence[int], device: torch.device | str = "cpu"
     ) -> ChainPlan:

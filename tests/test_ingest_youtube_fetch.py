@@ -26,10 +26,10 @@ from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError
 
 from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
+from slvr.ingest.recipe import ClipFailure
 from slvr.ingest.youtube import fetch
 from slvr.ingest.youtube.failures import (
     RULES,
-    FetchFailure,
     classify,
     look_up,
     parse_retry_after,
@@ -57,7 +57,7 @@ def fetch_route(route, tmp_path, **changes):
         chosen = options(server, **changes)
         try:
             return fetch_audio(chosen.url("clip"), tmp_path, chosen), server.requests["/clip"]
-        except FetchFailure as failure:
+        except ClipFailure as failure:
             return failure, server.requests["/clip"]
 
 
@@ -135,7 +135,7 @@ STATUSES = [
 @pytest.mark.parametrize(("route", "status", "reason"), FAULTS.values(), ids=FAULTS)
 def test_faults(tmp_path, route, status, reason):
     failure, _ = fetch_route(route, tmp_path)
-    assert isinstance(failure, FetchFailure)
+    assert isinstance(failure, ClipFailure)
     assert (failure.status, failure.reason) == (status, reason)
     assert failure.detail
     assert "caused by" not in failure.detail
@@ -171,7 +171,7 @@ def test_retry_after_forms():
 def test_no_server_blocks_the_run(tmp_path):
     with serve({}) as server:
         chosen = options(server)
-    with pytest.raises(FetchFailure) as caught:
+    with pytest.raises(ClipFailure) as caught:
         fetch_audio(chosen.url("clip"), tmp_path, chosen)
     assert (caught.value.status, caught.value.reason) == ("blocked", "unreachable")
 
@@ -232,7 +232,7 @@ def test_a_lost_fragment_is_an_error_and_not_a_gap(tmp_path):
     routes["/1.m4s"] = Route(fault="status", status=404)
     with serve(routes) as server:
         chosen = options(server)
-        with pytest.raises(FetchFailure) as caught:
+        with pytest.raises(ClipFailure) as caught:
             fetch_audio(chosen.url("clip"), tmp_path, chosen)
     assert (caught.value.status, caught.value.reason) == ("transient", "media_url")
 
@@ -250,7 +250,7 @@ def test_a_fetcher_goes_on_as_new_after_every_kind_of_failure(tmp_path):
         fetcher = Fetcher(options(server))
         for n, path in enumerate([*faults, *statuses]):
             (tmp_path / f"bad{n}").mkdir()
-            with pytest.raises(FetchFailure):
+            with pytest.raises(ClipFailure):
                 fetcher.fetch(server.url(path), tmp_path / f"bad{n}")
             (tmp_path / f"good{n}").mkdir()
             fetched = fetcher.fetch(server.url("/good"), tmp_path / f"good{n}")
@@ -279,7 +279,7 @@ def test_cookies_that_a_site_sets_later_are_secrets_too(tmp_path):
             *(None, False, None, None, {}),
         )
         fetcher._downloader.cookiejar.set_cookie(cookie)
-        with pytest.raises(FetchFailure) as caught:
+        with pytest.raises(ClipFailure) as caught:
             fetcher.fetch(server.url(f"/clip/{COOKIE}"), tmp_path)
     assert COOKIE not in repr(caught.value)
 
@@ -427,7 +427,7 @@ class StubIE(InfoExtractor):
         return self.answer(self, self._match_id(url))
 
 
-def refusal(answer) -> FetchFailure:
+def refusal(answer) -> ClipFailure:
     with yt_dlp.YoutubeDL({"quiet": True, "logger": fetch._WarningList()}, auto_init=False) as ydl:
         ydl.add_info_extractor(StubIE(answer))
         with pytest.raises(yt_dlp.utils.DownloadError) as caught:
@@ -508,7 +508,7 @@ def test_what_is_known_before_the_download_refuses_it(
 
     monkeypatch.setattr(yt_dlp, "YoutubeDL", StubbedYoutubeDL)
     chosen = options(source_url="stub:{id}", max_source_s=3600.0, max_source_mb=5.0)
-    with pytest.raises(FetchFailure) as caught:
+    with pytest.raises(ClipFailure) as caught:
         fetch_audio(chosen.url("abcdefghijk"), tmp_path, chosen)
     assert (caught.value.status, caught.value.reason) == (status, reason)
     assert not list(tmp_path.iterdir())
@@ -533,7 +533,7 @@ def test_secrets_stay_out_of_failures(tmp_path):
             ytdlp_options={"extractor_args": {"youtube": {"po_token": [TOKEN]}}},
         )
         (tmp_path / "out").mkdir()
-        with pytest.raises(FetchFailure) as caught:
+        with pytest.raises(ClipFailure) as caught:
             fetch_audio(chosen.url("clip"), tmp_path / "out", chosen)
     for secret in (COOKIE, TOKEN, "SIGNATURE"):
         assert secret not in str(caught.value)
@@ -550,7 +550,7 @@ def test_proxy_credentials_stay_out_of_failures(tmp_path):
         source_url="http://mirror.invalid/{id}",
         proxy=f"http://anna:hunter2%2Fx@127.0.0.1:{port}",
     )
-    with pytest.raises(FetchFailure) as caught:
+    with pytest.raises(ClipFailure) as caught:
         fetch_audio(chosen.url("clip"), tmp_path, chosen)
     assert (caught.value.status, caught.value.reason) == ("blocked", "proxy")
     assert "hunter2" not in repr(caught.value)
@@ -642,7 +642,7 @@ def test_yt_dlp_is_imported_only_when_needed():
 
 
 def test_a_failure_survives_a_process_pool():
-    failure = FetchFailure("blocked", "rate_limit", "wait", 17.0)
+    failure = ClipFailure("blocked", "rate_limit", "wait", 17.0)
     copy = pickle.loads(pickle.dumps(failure))
     assert vars(copy) == vars(failure)
     assert str(copy) == "blocked (rate_limit): wait"

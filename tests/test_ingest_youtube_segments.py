@@ -1,14 +1,17 @@
 """AudioSet's csv files are read exactly, damaged copies are refused by name and line."""
 
+import contextlib
 import hashlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopback import Route, serve
+from loopback import Route, Server, serve
+from slvr.ingest import download as downloads
 from slvr.ingest.youtube import segments
 from slvr.ingest.youtube.segments import (
     OFFICIAL,
@@ -146,55 +149,81 @@ NAME = "balanced_train_segments.csv"
 
 
 @pytest.fixture
-def known_body(monkeypatch):
-    file = OfficialFile(OFFICIAL["balanced"].url, 1, hashlib.sha256(BODY).hexdigest())
-    monkeypatch.setitem(segments.OFFICIAL, "balanced", file)
+def patient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Waits between attempts take no time here."""
+    monkeypatch.setattr(downloads, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.3)
+    return monkeypatch
 
 
-def test_a_csv_is_fetched_once(tmp_path, known_body, caplog):
-    with serve({"/a.csv": Route(BODY, "text/csv")}) as server:
+@contextlib.contextmanager
+def official(route: Route | None, patch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The balanced list as this route serves it, and our copy known by its checksum."""
+    with serve({f"/{NAME}": route} if route else {}) as server:
+        file = OfficialFile(server.url(f"/{NAME}"), 1, hashlib.sha256(BODY).hexdigest())
+        patch.setitem(segments.OFFICIAL, "balanced", file)
+        yield server
+
+
+def test_a_csv_is_fetched_once(tmp_path, patient, caplog):
+    with official(Route(BODY, "text/csv"), patient) as server:
         for _ in range(2):
-            path = download_csv("balanced", tmp_path / "new", url=server.url("/a.csv"))
+            path = download_csv("balanced", tmp_path / "new")
             assert path == tmp_path / "new" / NAME
             assert path.read_bytes() == BODY
-        assert server.requests["/a.csv"] == 1
+        assert server.requests[f"/{NAME}"] == 1
     assert not caplog.records
 
 
-def test_another_checksum_warns_with_both_sums(tmp_path, known_body, caplog):
+def test_another_checksum_warns_with_both_sums(tmp_path, patient, caplog):
     other = BODY + b"abcdefghijk, 1.000, 2.000, /m/09x0r\n"
-    with (
-        serve({"/a.csv": Route(other, "text/csv")}) as server,
-        caplog.at_level(logging.WARNING),
-    ):
-        path = download_csv("balanced", tmp_path, url=server.url("/a.csv"))
+    with official(Route(other, "text/csv"), patient), caplog.at_level(logging.WARNING):
+        path = download_csv("balanced", tmp_path)
     assert len(read_segments(path)) == 2
     for body in (BODY, other):
         assert hashlib.sha256(body).hexdigest() in caplog.text
 
 
-@pytest.mark.parametrize(
-    "route",
-    [
-        Route(fault="status", status=404),
-        Route(fault="status", status=503),
-        Route(BODY, fault="truncate"),
-        Route(BODY, fault="reset"),
-        Route(BODY, fault="stall"),
-    ],
-    ids=lambda route: route.fault,
-)
-def test_a_failed_fetch_names_url_and_way_out_and_leaves_nothing(tmp_path, route):
-    with serve({"/a.csv": route}) as server:
-        url = server.url("/a.csv")
-        with pytest.raises(OSError, match="--segments FILE") as caught:
-            download_csv("balanced", tmp_path, url=url, timeout_s=0.3)
-    assert url in str(caught.value)
-    assert not list(tmp_path.iterdir())
+PASSING = [
+    Route(BODY, "text/csv", fault="status", status=503, times=2),
+    Route(BODY, "text/csv", fault="truncate", times=2),
+    Route(BODY, "text/csv", fault="reset", times=2),
+]
 
 
-def test_no_server_at_all_is_the_same_error(tmp_path):
+@pytest.mark.parametrize("route", PASSING, ids=lambda route: route.fault)
+def test_a_fault_that_passes_is_told_and_leaves_the_right_bytes(tmp_path, patient, caplog, route):
+    with official(route, patient):
+        assert download_csv("balanced", tmp_path).read_bytes() == BODY
+    assert "trying again in 0 s" in caplog.text
+
+
+LASTING = [
+    Route(fault="status", status=404),
+    Route(fault="status", status=503),
+    Route(BODY, fault="truncate"),
+    Route(BODY, fault="reset"),
+    Route(BODY, fault="stall"),
+    None,
+]
+
+
+@pytest.mark.parametrize("route", LASTING, ids=lambda route: route.fault if route else "no server")
+def test_a_failed_fetch_names_url_and_way_out_and_leaves_nothing(tmp_path, patient, route):
+    with contextlib.ExitStack() as serving:
+        server = serving.enter_context(official(route, patient))
+        if route is None:
+            serving.close()
+        with pytest.raises(OSError, match="or give your own csv with --segments FILE") as caught:
+            download_csv("balanced", tmp_path)
+    assert server.url(f"/{NAME}") in str(caught.value)
+    assert str(tmp_path / NAME) in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+
+
+def test_the_way_out_of_the_label_list_is_its_own_option(tmp_path, patient):
     with serve({}) as server:
-        url = server.url("/a.csv")
-    with pytest.raises(OSError, match="--segments FILE"):
-        download_csv("balanced", tmp_path, url=url, timeout_s=1)
+        file = OfficialFile(server.url("/labels.csv"), 1, None)
+        patient.setitem(segments.OFFICIAL, "labels", file)
+        with pytest.raises(OSError, match="or give your own csv with --label-names FILE"):
+            download_csv("labels", tmp_path)

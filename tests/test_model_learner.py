@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from slvr.model.multitask import MultiTask
 
 from slvr.model.encoders.resnet18 import VARIANTS, Encoder
-from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, SimSiam, Targets
 
 
