@@ -22,11 +22,11 @@ def normalise(waves: Tensor, how: Normalisation = "published") -> Tensor:
 
     Args:
         waves: (..., T), in [-1, 1].
-        how: ``"published"`` applies the constants above; ``"per-clip"`` the mean and standard
+        how: `"published"` applies the constants above; `"per-clip"` the mean and standard
             deviation of each clip, where a silent clip stays silent.
 
     Raises:
-        ValueError: ``how`` is neither.
+        ValueError: `how` is neither.
     """
     if how == "published":
         return (waves - PUBLISHED_MEAN) / PUBLISHED_STD

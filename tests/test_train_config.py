@@ -111,7 +111,7 @@ def test_bad_options_are_a_sentence_and_exit_code_2(
 
 
 def test_a_setting_that_is_not_there_is_a_sentence() -> None:
-    with pytest.raises(ValueError, match="--encoder.depth: no such setting"):
+    with pytest.raises(ValueError, match=r"--encoder\.depth: no such setting"):
         configured(encoder__depth=50)
 
 

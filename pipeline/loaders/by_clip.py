@@ -22,7 +22,13 @@ class ClipLoader:
     """
 
     def __init__(self, clips: ClipDataset, batching: Batching, workers: int = 0) -> None:
-        """Args: the clips, what a step takes, and processes that decode; 0 decodes in this one."""
+        """Reads nothing yet.
+
+        Args:
+            clips: the set.
+            batching: what a step takes.
+            workers: processes that decode; 0 decodes in this one.
+        """
         self._clips, self._batching, self._workers = clips, batching, workers
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""The view makers that a recipe or a flag can name."""
+"""The view makers that have a name."""
 
 VIEWS = {"chains": "slvr.pipeline.views.chains:Chains"}
-"""Name -> where its class is; imported on use."""
+"""Name -> `package.module:Class`, imported on use."""
