@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slvr.model.checkpoint import checkpoint_name, write_checkpoint
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import Clip, Event, Source
 from slvr.shards.manifest import Description, ShardInfo
@@ -110,6 +112,23 @@ def configured(
     """A training configuration; `encoder__width` is the flag `encoder.width`."""
     settings = {name.replace("__", "."): value for name, value in options.items()}
     return configure(recipe, {"shards": str(shards), **settings})
+
+
+def write_run(
+    run: Path, encoder: ResNet18, step: int = 7, normalise: str = "published", **config: object
+) -> Path:
+    """The checkpoint that `train` would have written of an encoder; returns the run's folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.encoder.{name}": x for name, x in encoder.state_dict().items()}
+    state = {
+        "encoder": {"name": encoder.NAME, "shape": encoder.shape()},
+        "front_end": {"name": "mtslvr", "shape": {}},
+        "normalise": normalise,
+        "config": {"normalise": normalise, **config},
+        "step": step,
+    }
+    write_checkpoint(run / checkpoint_name(step), tensors, state)
+    return run
 
 
 def command(name: str, *args: str) -> list[str]:

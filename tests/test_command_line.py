@@ -12,7 +12,8 @@ from slvr.command import line
 from slvr.command.line import UNREAD, add_options, exit_code, new_parser
 from slvr.ingest.building.ledger import About, Ledger
 from slvr.shards.clip import Clip, Source
-from slvr.shards.manifest import ShardInfo, clip_row
+from slvr.shards.manifest import ShardInfo
+from slvr.shards.rows import row_of
 
 N_LINES = 4000
 
@@ -45,7 +46,7 @@ def test_chosen_options_have_no_default_and_say_what_that_means() -> None:
 def long_status(tmp_path: Path) -> Path:
     """A directory whose `ingest status` prints more than any pipe holds."""
     rows = [
-        clip_row(Clip(f"c{i}", "train", Source("x")).failed("corrupt", f"reason_{i}"))
+        row_of(Clip(f"c{i}", "train", Source("x")).failed("corrupt", f"reason_{i}"))
         for i in range(N_LINES)
     ]
     with Ledger(tmp_path, "x", About("folder", {}, "flac", 128.0, N_LINES)) as ledger:

@@ -11,6 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
+from conftest import write_run
 from slvr.eval.cli import main
 from slvr.eval.embed import embed
 from slvr.eval.report import REPORT
@@ -19,8 +20,7 @@ from slvr.eval.tasks.invariance import Invariance, augmented_distances, whitenin
 from slvr.eval.tasks.probe import Probe, accuracy, classify, mean_precision
 from slvr.eval.tasks.retrieve import Retrieve, class_members, class_precisions
 from slvr.eval.tasks.weights import weight_shares
-from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -32,15 +32,9 @@ COMMON = {"shards": ("data",), "checkpoint": ("runs/x",)}
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDirectory) -> Path:
     monkeypatch.chdir(tmp_path)
-    run = tmp_path / "runs" / "x"
-    run.mkdir(parents=True)
     for folder, shape in (("x", SHAPE), ("plain", SHAPE | {"variant": "none"})):
         torch.manual_seed(1)
-        run = tmp_path / "runs" / folder
-        run.mkdir(exist_ok=True)
-        tensors = {f"model.encoder.{k}": v for k, v in Encoder(**shape).state_dict().items()}
-        state = {"encoder": shape, "config": {"normalise": "published"}, "step": 7}
-        write_checkpoint(run / checkpoint_name(7), tensors, state)
+        write_run(tmp_path / "runs" / folder, ResNet18(**shape))
     make_directory("data", n_clips=20, n_classes=5, split="eval")
     return tmp_path
 

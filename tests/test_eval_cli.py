@@ -11,16 +11,16 @@ import pytest
 import torch
 from docstring_parser import parse_from_object
 
+from conftest import write_run
 from slvr.command.named import config_of, named
-from slvr.eval import embedders
 from slvr.eval.cli import main
 from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.loaded import open_trained
 from slvr.eval.report import REPORT
 from slvr.eval.tasks import TASKS
-from slvr.model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.model.released import published_names
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -31,13 +31,8 @@ SHAPE = {"variant": "parallel", "dim": 16, "width": 4}
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDirectory) -> Path:
     """A working folder with a checkpoint in runs/x and a labelled set in data."""
     monkeypatch.chdir(tmp_path)
-    run = tmp_path / "runs" / "x"
-    run.mkdir(parents=True)
     torch.manual_seed(1)
-    tensors = {f"model.encoder.{k}": v for k, v in Encoder(**SHAPE).state_dict().items()}
-    config = {"normalise": "published", "recipe": "demo"}
-    state = {"encoder": SHAPE, "config": config, "step": 7}
-    write_checkpoint(run / checkpoint_name(7), tensors, state)
+    write_run(tmp_path / "runs" / "x", ResNet18(**SHAPE), recipe="demo")
     make_directory("data", n_clips=20, n_classes=5, split="eval")
     return tmp_path
 
@@ -197,8 +192,8 @@ def test_the_protocol_decides_and_is_in_every_table(
     assert (row.protocol, row.waveforms) == (name, waveforms)
     assert (row.normalise_features, row.piece) == (features, piece)
     normalisation = {"matched": "published", "published": "none", "later": "per-clip"}[name]
-    encoder = load_encoder("runs/x").encoder
-    embedder = EncoderEmbedder("x", encoder, FrontEnd(), normalisation, torch.device("cpu"))
+    encoder = open_trained("runs/x").encoder
+    embedder = EncoderEmbedder("x", encoder, MTSLVR(), normalisation, torch.device("cpu"))
     assert row.model_sha256 == embedder.fingerprint
     for file in ("results.md", "results.tex", REPORT):
         assert f"protocol {name}" in (here / "results" / "x" / file).read_text()
@@ -221,7 +216,7 @@ def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
 
 
 def test_a_published_model_is_evaluated(here: Path) -> None:
-    encoder = Encoder("bn", dim=1000)
+    encoder = ResNet18("bn", dim=1000)
     names = published_names(encoder)
     torch.save({names[k]: v for k, v in encoder.state_dict().items()}, here / "theirs.pt")
     args = ["--released", "theirs.pt", "--variant", "bn", "--shards", "data", "--n-tasks", "20"]
@@ -234,7 +229,7 @@ def test_a_published_model_is_evaluated(here: Path) -> None:
 def test_a_published_model_of_another_variant_is_refused_with_the_keys(
     here: Path, capsys, flag: str
 ) -> None:
-    encoder = Encoder("none", dim=1000)
+    encoder = ResNet18("none", dim=1000)
     names = published_names(encoder)
     name = "AS_BAL_simclr_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt"
     torch.save({names[k]: v for k, v in encoder.state_dict().items()}, here / name)
@@ -250,10 +245,8 @@ def test_a_published_model_of_another_variant_is_refused_with_the_keys(
 
 def test_features_of_another_checkpoint_are_not_taken(here: Path) -> None:
     torch.manual_seed(2)
-    tensors = {f"model.encoder.{k}": v for k, v in Encoder(**SHAPE).state_dict().items()}
-    state = {"encoder": SHAPE, "config": {"normalise": "published"}, "step": 7}
     assert evaluate("--shards", "data", "--no-baselines") == 0
-    write_checkpoint(here / "runs" / "x" / checkpoint_name(7), tensors, state)
+    write_run(here / "runs" / "x", ResNet18(**SHAPE))
     assert evaluate("--shards", "data", "--no-baselines") == 0
     first, second = sorted((here / "results" / "features").glob("*/features.npy"))
     assert first.read_bytes() != second.read_bytes()
@@ -357,9 +350,9 @@ def test_what_a_checkpoint_may_name_is_passed_on(
 
     def load(path: str, variant: str | None, allow: tuple[str, ...]) -> object:
         passed.append(allow)
-        return embedders.load_model(path, variant, ())
+        return open_trained(path, variant, ())
 
-    monkeypatch.setattr("slvr.eval.models.load_model", load)
+    monkeypatch.setattr("slvr.eval.models.open_trained", load)
     allowed = ["--allow", "mine:Encoder", "./theirs.py:Frames"]
     assert evaluate("--shards", "data", "--no-baselines", *allowed) == 0
     assert passed == [("mine:Encoder", "./theirs.py:Frames")]

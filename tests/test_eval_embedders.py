@@ -95,8 +95,8 @@ def test_what_cannot_be_used_is_refused_by_name(spec: str, sentence: str) -> Non
 
 @pytest.mark.parametrize("variant", ["none", "split", "parallel"])
 def test_heads_are_the_parts_of_the_embedding(variant: str) -> None:
-    encoder = resnet18.Encoder(variant, dim=16, width=4).eval()
-    model = EncoderEmbedder("x", encoder, mtslvr.FrontEnd(), "none", CPU)
+    encoder = resnet18.ResNet18(variant, dim=16, width=4).eval()
+    model = EncoderEmbedder("x", encoder, mtslvr.MTSLVR(), "none", CPU)
     waves = torch.randn(2, 8000)
     with torch.inference_mode():
         features = model.embed(waves)
