@@ -71,7 +71,7 @@ def test_several_checkpoints_and_sets_make_one_table(
     here: Path, make_directory: MakeDirectory
 ) -> None:
     make_directory("more", n_clips=12, n_classes=6, split="test")
-    checkpoint = here / "runs" / "x" / checkpoint_name(7)
+    checkpoint = here / "runs" / "x" / "step-00000007.safetensors"
     args = ["--checkpoint", "runs/x", "--checkpoint", str(checkpoint), "--shards", "data", "more"]
     args += ["--n-tasks", "50", "--piece", "0.2", "--out", "both", "--n-way", "4"]
     assert main(args) == 0
