@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from slvr.eval import classify
 from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies, logistic, mean_and_ci, sgd_duals
-from slvr.eval.config import EvaluateConfig
 from slvr.eval.episodes import Episodes, sample_episodes
+from slvr.eval.tasks.few_shot import FewShot
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "fewshot_features.npz"
 SGD: dict = {
@@ -55,7 +55,7 @@ def solve(name: str, supports: torch.Tensor, queries: torch.Tensor, n_way: int =
 
 
 def test_the_registry_and_the_settings_name_the_same_classifiers() -> None:
-    assert get_args(get_type_hints(EvaluateConfig)["classifier"]) == tuple(CLASSIFIERS)
+    assert get_args(get_type_hints(FewShot.Config)["classifier"]) == tuple(CLASSIFIERS)
 
 
 # Without features (scale 0) the loss soon stands still, the rate falls and at last the steps end.
