@@ -65,19 +65,19 @@ def embed(waves):
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDirectory) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", list(__import__("sys").path))
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "spreads.py").write_text(SPREADS)
-    (tmp_path / "mine" / "encoders.py").write_text(MINE)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "spreads.py").write_text(SPREADS)
+    (tmp_path / "elsewhere" / "encoders.py").write_text(MINE)
     make_directory("data", n_clips=8, n_classes=2, split="eval")
     return tmp_path
 
 
-@pytest.mark.parametrize("text", ["./mine/spreads.py:Spreads", "mine.spreads:Spreads"])
+@pytest.mark.parametrize("text", ["./elsewhere/spreads.py:Spreads", "elsewhere.spreads:Spreads"])
 def test_a_task_in_a_file_runs_and_reports(here: Path, capsys, text: str) -> None:
-    encoder = ["--encoder", "./mine/encoders.py:embed", "--shards", "data", "--piece", "0.2"]
+    encoder = ["--encoder", "./elsewhere/encoders.py:embed", "--shards", "data", "--piece", "0.2"]
     assert main([text, *encoder, "--times", "2"]) == 0
     printed, shown = capsys.readouterr()
-    assert "data, ./mine/encoders.py:embed: 2 classes" in shown
+    assert "data, ./elsewhere/encoders.py:embed: 2 classes" in shown
     out = here / "results" / "encoders-spread"
     results = pd.read_csv(out / "results.csv")
     assert list(results) == ["model", "set", "class", "spread"]
@@ -93,7 +93,7 @@ def test_a_task_in_a_file_runs_and_reports(here: Path, capsys, text: str) -> Non
 
 def test_its_options_are_described(here: Path, capsys) -> None:
     with pytest.raises(SystemExit):
-        main(["./mine/spreads.py:Spreads", "--help"])
+        main(["./elsewhere/spreads.py:Spreads", "--help"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "How far the features of a class spread." in printed
     assert "--times TIMES Factor of every spread." in printed
@@ -102,9 +102,12 @@ def test_its_options_are_described(here: Path, capsys) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("./mine/spreads.py:Spread", "not a task; expected a subclass of slvr.eval.tasks.contract"),
-        ("./mine/spreads.py:Spreads.score", "not a task"),
-        ("./mine/spreads.py:Nothing", "has no attribute 'Nothing'"),
+        (
+            "./elsewhere/spreads.py:Spread",
+            "not a task; expected a subclass of slvr.eval.tasks.contract",
+        ),
+        ("./elsewhere/spreads.py:Spreads.score", "not a task"),
+        ("./elsewhere/spreads.py:Nothing", "has no attribute 'Nothing'"),
         ("./nowhere.py:Task", "No such file"),
         ("spreads", "expected one of few-shot, invariance, weights, probe, retrieve, or a class"),
     ],
@@ -112,7 +115,7 @@ def test_its_options_are_described(here: Path, capsys) -> None:
 def test_what_is_no_task_is_refused_in_a_sentence(
     here: Path, capsys, text: str, sentence: str
 ) -> None:
-    assert main([text, "--encoder", "./mine/encoders.py:embed", "--shards", "data"]) == 2
+    assert main([text, "--encoder", "./elsewhere/encoders.py:embed", "--shards", "data"]) == 2
     stderr = capsys.readouterr().err
     assert sentence in stderr and stderr.startswith(f"evaluate: error: evaluate {text}: ")
     assert stderr.count("\n") == 1
