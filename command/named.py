@@ -126,14 +126,19 @@ def config_of(text: str, registry: Registry, what: str) -> type[Any]:
     place, _, name = registry[text].partition(":")
     spec = importlib.util.find_spec(place)
     assert spec is not None and spec.origin is not None
-    module = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    (owner,) = [n for n in module.body if isinstance(n, ast.ClassDef) and n.name == name]
-    (node,) = [n for n in owner.body if isinstance(n, ast.ClassDef) and n.name == "Config"]
-    needed = _needed(module.body, node)
-    code = compile(ast.Module([*needed, node], []), spec.origin, "exec")
-    namespace: dict[str, Any] = {"__name__": place}
-    exec(code, namespace)
-    found: type[Any] = namespace["Config"]
+    # A module of its own, with a file: what reads the options' docstrings looks there for source.
+    part = f"{place}:{name}.Config"
+    if part not in sys.modules:
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        (owner,) = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
+        (node,) = [n for n in owner.body if isinstance(n, ast.ClassDef) and n.name == "Config"]
+        code = compile(ast.Module([*_needed(tree.body, node), node], []), spec.origin, "exec")
+        module = ModuleType(part)
+        module.__file__ = spec.origin
+        sys.modules[part] = module
+        exec(code, module.__dict__)
+        module.Config.__qualname__ = f"{name}.Config"
+    found: type[Any] = sys.modules[part].Config
     return found
 
 

@@ -25,13 +25,15 @@ def write_record(
     Args:
         directory: the output folder; must exist.
         command: `ingest`, `train` or `evaluate`.
-        config: the resolved configuration, a dataclass (seeds are among its fields). Fields with
-            `repr=False` are private (a proxy's password) and are left out.
+        config: the resolved configuration (seeds are in it), by name or as a dataclass, whose
+            fields with `repr=False` are private (a proxy's password) and are left out.
         datasets: path -> SHA-256 of the manifest of each data set that was read.
     """
+    if dataclasses.is_dataclass(config):
+        config = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.repr}
     record = {
         "command": command,
-        "config": {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.repr},
+        "config": config,
         "code": code_version(),
         "python": platform.python_version(),
         "packages": package_versions(PACKAGES),

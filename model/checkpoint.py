@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file each, written atomically, checked when read.
 
 A file holds tensors under `model.` (weights and running statistics) and whatever else the writer
-needs to go on, and a JSON object with the rest: step, configuration, the encoder's shape.
+needs to go on, and a JSON object with the rest: step, configuration, name and shape of encoder and
+front end. Names found in a file are looked up, never imported.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from slvr.model.encoders.resnet18 import VARIANTS, Encoder
+from slvr.model.encoders.contract import Encoder
+from slvr.model.encoders.resnet18 import VARIANTS
 from slvr.model.released import load_released, parse_released_name, read_released
 
 PATTERN = "step-*.safetensors"
 BEST = "best.safetensors"
 """The checkpoint with the lowest validation loss, where a run has validated."""
-ENCODER = "model.encoder."
+WEIGHTS = "model."
+"""How the names of a model's tensors begin in a checkpoint."""
+ENCODER = f"{WEIGHTS}encoder."
 
 
 def checkpoint_name(step: int) -> str:
@@ -81,48 +85,70 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(run.glob(PATTERN))
 
 
+class Part(NamedTuple):
+    """A part of a model as a checkpoint names it: in a registry, or as its user typed it."""
+
+    name: str
+    shape: dict[str, Any]
+    """What its class makes the same part of."""
+
+
 @dataclass(frozen=True)
-class LoadedEncoder:
-    """A trained encoder.
+class LoadedModel:
+    """A trained model: what turns waveforms into embeddings.
+
+    The front end belongs to another room: it is named here, and made by who uses it.
 
     Attributes:
         encoder: in eval mode, on the CPU.
-        fingerprint: SHA-256 of its weights.
+        front_end: its name and shape.
+        normalisation: of the waveforms.
+        fingerprint: SHA-256 of all that the embeddings depend on.
         config: the configuration that it was trained with.
         step: training steps behind it.
         path: the checkpoint file.
     """
 
     encoder: Encoder
+    front_end: Part
+    normalisation: str
     fingerprint: str
     config: dict[str, Any]
     step: int
     path: Path
 
 
-def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
-    """The encoder of a checkpoint, of a run (its best or newest one), or of a published `.pt`.
+PUBLISHED_FRONT_END = Part("mtslvr", {})
+"""Of the published MT-SLVR models, with its defaults."""
+FindEncoder = Callable[[str, str], type[Encoder]]
+"""The class of an encoder from the name in a file, and the file, for the error message."""
+
+
+def load_model(path: str | Path, find: FindEncoder, variant: str | None = None) -> LoadedModel:
+    """The model of a checkpoint, of a run (its best or newest one), or of a published `.pt`.
 
     Args:
         path: a checkpoint, the output folder of `train`, or a published MT-SLVR model.
-        variant: the variant that is expected; None takes any, and for a published model what its
-            file name says.
+        find: looks up the name of the encoder, which comes from the file: it decides what may run.
+        variant: the variant that is expected of a ResNet-18; None takes any, and for a published
+            model what its file name says.
 
     Raises:
-        ValueError: no checkpoint there, a damaged one, or one of another variant.
+        ValueError: no checkpoint there, a damaged one, one of another variant, or one whose encoder
+            is not known.
     """
     path = Path(path)
     if path.suffix == ".pt":
         return _load_published(path, variant)
     path = checkpoint_file(path)
     tensors, state = read_checkpoint(path)
-    shape = state["encoder"]
-    if variant is not None and shape["variant"] != variant:
+    name, shape = state["encoder"]["name"], state["encoder"]["shape"]
+    if variant is not None and shape.get("variant") != variant:
         raise ValueError(
-            f"{path}: a checkpoint of variant {shape['variant']!r}, expected {variant!r}; choose "
-            "the recipe that it was trained with"
+            f"{path}: a checkpoint of variant {shape.get('variant')!r}, expected {variant!r}; "
+            "choose the recipe that it was trained with"
         )
-    encoder = Encoder(**shape)
+    encoder = find(name, str(path))(**shape)
     encoder.load_state_dict(
         {
             name.removeprefix(ENCODER): tensor
@@ -130,7 +156,28 @@ def load_encoder(path: str | Path, variant: str | None = None) -> LoadedEncoder:
             if name.startswith(ENCODER)
         }
     )
-    return LoadedEncoder(encoder.eval(), _sha256(encoder), state["config"], state["step"], path)
+    front_end = Part(**state["front_end"])
+    return _loaded(
+        encoder, name, front_end, state["normalise"], state["config"], path, state["step"]
+    )
+
+
+def _loaded(
+    encoder: Encoder,
+    name: str,
+    front_end: Part,
+    normalisation: str,
+    config: dict[str, Any],
+    path: Path,
+    step: int = 0,
+) -> LoadedModel:
+    about = [name, encoder.shape(), front_end, normalisation]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for key, tensor in sorted(encoder.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    fingerprint = digest.hexdigest()
+    return LoadedModel(encoder.eval(), front_end, normalisation, fingerprint, config, step, path)
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -153,7 +200,7 @@ def checkpoint_file(path: Path) -> Path:
     return found[-1]
 
 
-def _load_published(path: Path, variant: str | None) -> LoadedEncoder:
+def _load_published(path: Path, variant: str | None) -> LoadedModel:
     name = parse_released_name(path)
     if variant is None and name is not None:
         variant = name.variant
@@ -163,13 +210,5 @@ def _load_published(path: Path, variant: str | None) -> LoadedEncoder:
             f"{', '.join(VARIANTS)}"
         )
     encoder = load_released(read_released(path), variant)
-    config = {"recipe": f"published {path.name}", "variant": variant, "normalise": "published"}
-    return LoadedEncoder(encoder.eval(), _sha256(encoder), config, 0, path)
-
-
-def _sha256(encoder: Encoder) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    config = {"recipe": f"published {path.name}", "encoder": {"variant": variant}}
+    return _loaded(encoder, encoder.NAME, PUBLISHED_FRONT_END, "published", config, path)

@@ -13,17 +13,17 @@ from torch import Tensor
 
 
 def processes() -> int:
-    """Return P; 1 outside `torch.distributed`."""
+    """P; 1 outside `torch.distributed`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return which of the P processes this one is."""
+    """Which of the P processes this one is."""
     return dist.get_rank() if processes() > 1 else 0
 
 
 def gathered(x: Tensor) -> Tensor:
-    """Return (P, ...): the tensor of each process, all of one shape, by rank.
+    """(P, ...): the tensor of each process, all of one shape, by rank.
 
     The gradient of a process's tensor is the sum over what it does to the losses of all.
     """

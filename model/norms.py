@@ -38,7 +38,7 @@ class ViewNorm(_BatchNorm):
     synchronised = False
 
     def forward(self, x: Tensor, passes: Passes = ONE) -> Tensor:
-        """Return the normalised views."""
+        """The normalised views."""
         if not self.training:
             return super().forward(x)
         assert self.num_batches_tracked is not None
@@ -61,7 +61,7 @@ class ViewNorm(_BatchNorm):
         return torch.cat(normed) if passes.views > 1 else normed[0]
 
     def _over_all_processes(self, x: Tensor, passes: Passes) -> Tensor:
-        """Return the normalised views of this process.
+        """The normalised views of this process.
 
         With mean m_p, variance v_p and count n_p of each process, and N the sum of the counts:
         m = sum n_p m_p / N, v = sum n_p (v_p + (m_p - m)^2) / N. No difference of large squares.
@@ -92,7 +92,7 @@ class ViewNorm(_BatchNorm):
             self.running_var.lerp_(var.to(self.running_var.dtype), momentum)
 
     def _momenta(self, passes: Passes) -> list[float]:
-        """Return the momentum for each view with which one round does what all of them would.
+        """The momentum for each view with which one round does what all of them would.
 
         A pass moves a running statistic r <- (1-m) r + m s. After R rounds of V views the last
         view's s has the share m (1 + (1-m)^V + ... + (1-m)^(V(R-1))), each view before it 1-m

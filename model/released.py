@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slvr.model.encoders.resnet18 import VARIANTS, Encoder
-from slvr.model.multitask import MultiTask
+from slvr.model.encoders.resnet18 import VARIANTS, ResNet18
+from slvr.model.learner import Learner
 
 # Our encoder's names -> theirs: patterns applied in this order.
 _LINEAR = (r"^heads\.", "fc_layers.")
@@ -36,13 +36,18 @@ _ENCODER_NAMES = {
     "parallel": (*_ADAPTED, *_PARALLEL),
 }
 _HEAD_NAMES = (
-    (r"^contrastive\.(projector|predictor)\.", r"cont_\1."),
-    (r"^predictive\.head\.", "predict_projector."),
+    (r"^heads\.(?:simclr|simsiam)\.(projector|predictor)\.", r"cont_\1."),
+    (r"^heads\.mlap\.head\.", "predict_projector."),
     (r"^(predict_projector\.layer4)\.", r"\1.0."),
 )
 _BACKBONE = "backbone."
-PREFIXES = {"encoder": _BACKBONE, "contrastive": "cont_", "predictive": "predict_"}
-"""Part of `MultiTask` -> how its tensors' names begin in a published joint model."""
+PREFIXES = {
+    "encoder": _BACKBONE,
+    "heads.simclr": "cont_",
+    "heads.simsiam": "cont_",
+    "heads.mlap": "predict_",
+}
+"""Part of a `Learner` -> how its tensors' names begin in a published joint model."""
 _FILE_NAME = re.compile(
     r"(?P<data>.+?)_(?P<contrastive>simclr|simsiam)(v\d)?_trans_(?P<weight>\d+_\d+)"
     r"_(?P<adapter>None|split|bn|series|parallel)_\d_\d_.*_(?P<batch>\d+)_(?P<lr>[\de.-]+)"
@@ -63,7 +68,7 @@ class ReleasedName:
 
 
 def parse_released_name(path: Path) -> ReleasedName | None:
-    """Return what the name says, or None for a name of another form.
+    """What the name says, or None for a name of another form.
 
     The form is data, contrastive objective, `trans`, weight of the predictive loss, adapter,
     dimensions, channels, left-out augmentations, batch, learning rate and date, for example
@@ -83,7 +88,7 @@ def parse_released_name(path: Path) -> ReleasedName | None:
 
 
 def read_released(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a published `.pt` file; nothing in it is executed.
+    """The state dict of a published `.pt` file; nothing in it is executed.
 
     Raises:
         ValueError: no such file, no state dict, or one that only runs foreign code.
@@ -103,8 +108,8 @@ def read_released(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def load_released(state_dict: Mapping[str, Tensor], variant: str) -> Encoder:
-    """Return an encoder with the weights of a published model.
+def load_released(state_dict: Mapping[str, Tensor], variant: str) -> ResNet18:
+    """An encoder with the weights of a published model.
 
     Args:
         state_dict: of a published backbone, or of a published joint model, whose heads are left
@@ -115,13 +120,13 @@ def load_released(state_dict: Mapping[str, Tensor], variant: str) -> Encoder:
         ValueError: unknown variant; or the tensors are not those of this variant, and then the
             message names the variant that they are of.
     """
-    encoder = Encoder(variant)
+    encoder = ResNet18(variant)
     _load(encoder, variant, _backbone(state_dict))
     return encoder
 
 
-def load_released_joint(state_dict: Mapping[str, Tensor], model: MultiTask) -> None:
-    """Give a model the weights of a published joint model: encoder and both objectives' heads.
+def load_released_joint(state_dict: Mapping[str, Tensor], model: Learner) -> None:
+    """Gives a model the weights of a published joint model: encoder and both objectives' heads.
 
     Args:
         state_dict: of a published joint model, its backbone behind `backbone.`.
@@ -130,24 +135,33 @@ def load_released_joint(state_dict: Mapping[str, Tensor], model: MultiTask) -> N
     Raises:
         ValueError: the tensors are not those of this model, which is left as it was.
     """
-    _load(model, model.encoder.variant, state_dict)
+    _load(model, _resnet18(model).variant, state_dict)
 
 
 def joint_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a published model's tensors under a joint model's names; a bare backbone gets them."""
+    """A published model's tensors under a joint model's names; a bare backbone gets them."""
     bare = not any(name.startswith(_BACKBONE) for name in state_dict)
     return {_BACKBONE * bare + name: tensor for name, tensor in state_dict.items()}
 
 
-def published_names(model: Encoder | MultiTask) -> dict[str, str]:
-    """Return our name -> published name for every tensor of the model's state dict."""
-    if isinstance(model, Encoder):
+def published_names(model: ResNet18 | Learner) -> dict[str, str]:
+    """Our name -> published name for every tensor of the model's state dict."""
+    if isinstance(model, ResNet18):
         rules = _ENCODER_NAMES[model.variant]
         return {name: _renamed(name, rules) for name in model.state_dict()}
     names = {name: _renamed(name, _HEAD_NAMES) for name in model.state_dict()}
-    for ours, theirs in published_names(model.encoder).items():
+    for ours, theirs in published_names(_resnet18(model)).items():
         names["encoder." + ours] = _BACKBONE + theirs
     return names
+
+
+def _resnet18(model: Learner) -> ResNet18:
+    if not isinstance(model.encoder, ResNet18):
+        raise ValueError(
+            f"a published MT-SLVR model holds a ResNet-18, this model's encoder is "
+            f"{type(model.encoder).__name__}; use --encoder resnet18"
+        )
+    return model.encoder
 
 
 def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
@@ -157,7 +171,7 @@ def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def _backbone(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the backbone's tensors under their bare names, from a joint model or its own dict."""
+    """The backbone's tensors under their bare names, from a joint model or its own dict."""
     inner = {
         name.removeprefix(_BACKBONE): tensor
         for name, tensor in state_dict.items()
@@ -166,8 +180,8 @@ def _backbone(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return inner or state_dict
 
 
-def _load(model: Encoder | MultiTask, variant: str, state_dict: Mapping[str, Tensor]) -> None:
-    """Give every tensor of the model its published value."""
+def _load(model: ResNet18 | Learner, variant: str, state_dict: Mapping[str, Tensor]) -> None:
+    """Gives every tensor of the model its published value."""
     ours = model.state_dict()
     names = published_names(model)
     wrong = misfit({theirs: ours[name] for name, theirs in names.items()}, state_dict)
@@ -179,7 +193,7 @@ def _load(model: Encoder | MultiTask, variant: str, state_dict: Mapping[str, Ten
 
 
 def misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """Say which tensors are missing, unexpected or of another shape; empty where all fit."""
+    """Which tensors are missing, unexpected or of another shape; empty where all fit."""
     wrong = {
         "missing": [name for name in expected if name not in found],
         "unexpected": sorted(set(found) - set(expected)),
@@ -197,11 +211,11 @@ def misfit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
 
 
 def whose_encoder(state_dict: Mapping[str, Tensor]) -> str:
-    """Say which variant has exactly the tensors of a published model's backbone, by their names."""
+    """Which variant has exactly the tensors of a published model's backbone, by their names."""
     backbone = set(_backbone(state_dict))
     for variant in VARIANTS:
         with torch.device("meta"):  # only the names are wanted: no memory, no random numbers
-            names = published_names(Encoder(variant))
+            names = published_names(ResNet18(variant))
         if set(names.values()) == backbone:
             return f"its encoder is that of variant {variant!r}"
     return "its encoder is of no variant: give the state dict of a published MT-SLVR model"

@@ -17,34 +17,34 @@ CPU_BLOCK_SAMPLES = 2**20
 
 
 def block_rows(waves: Tensor, cpu_samples: int = CPU_BLOCK_SAMPLES) -> int:
-    """Rows of (n, T) waveforms for one call: all of them; on the CPU about ``cpu_samples``."""
+    """Rows of (n, T) waveforms for one call: all of them; on the CPU about `cpu_samples`."""
     if waves.device.type != "cpu":
         return max(1, len(waves))
     return max(1, cpu_samples // waves.shape[-1])
 
 
 def in_blocks(compute: Callable[..., Tensor], n_rows: int, *operands: Tensor) -> Tensor:
-    """``compute(*operands)``, by ``n_rows`` rows of each operand at a time."""
+    """`compute(*operands)`, by `n_rows` rows of each operand at a time."""
     if n_rows >= len(operands[0]):
         return compute(*operands)
     blocks = zip(*(torch.split(operand, n_rows) for operand in operands), strict=True)
     return torch.cat([compute(*block) for block in blocks])
 
 
-def kinds(mask: Tensor) -> list[Tensor | slice]:
-    """Rows to compute apart: on the CPU where ``mask`` (n,) is true and where not, else all."""
+def rows_apart(mask: Tensor) -> list[Tensor | slice]:
+    """Rows to compute apart: on the CPU where `mask` (n,) is true and where not, else all."""
     if mask.device.type != "cpu":
         return [slice(None)]
     return [rows for rows in (mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]) if len(rows)]
 
 
-def possible(mask: Tensor) -> bool:
+def maybe_any(mask: Tensor) -> bool:
     """Whether an entry may be true: looked up on the CPU, assumed elsewhere."""
     return mask.device.type != "cpu" or bool(mask.any())
 
 
 def known_max(x: Tensor, limit: int) -> int:
-    """The greatest entry, at most ``limit``: looked up on the CPU, ``limit`` itself elsewhere."""
+    """The greatest entry, at most `limit`: looked up on the CPU, `limit` itself elsewhere."""
     return min(limit, int(x.max())) if x.device.type == "cpu" else limit
 
 

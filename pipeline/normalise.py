@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 # Statistics of balanced AudioSet at 16 kHz that MT-SLVR was trained with (arXiv 2305.17191).
@@ -11,16 +12,21 @@ PUBLISHED_STD = 0.11652075
 Normalisation = Literal["published", "per-clip"]
 
 
+def to_float(pcm: Tensor) -> Tensor:
+    """(B, T) float32 in [-1, 1) of int16 samples."""
+    return pcm.to(torch.float32) / 32768
+
+
 def normalise(waves: Tensor, how: Normalisation = "published") -> Tensor:
     """Normalised waveforms, same shape and dtype.
 
     Args:
         waves: (..., T), in [-1, 1].
-        how: ``"published"`` applies the constants above; ``"per-clip"`` the mean and standard
+        how: `"published"` applies the constants above; `"per-clip"` the mean and standard
             deviation of each clip, where a silent clip stays silent.
 
     Raises:
-        ValueError: ``how`` is neither.
+        ValueError: `how` is neither.
     """
     if how == "published":
         return (waves - PUBLISHED_MEAN) / PUBLISHED_STD

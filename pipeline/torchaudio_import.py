@@ -1,7 +1,7 @@
-"""``torchaudio.functional``, importable beside a CPU build of torch as well.
+"""`torchaudio.functional`, importable beside a CPU build of torch as well.
 
 The registry's torchaudio wheel for Linux is linked against CUDA. Beside a CPU torch its compiled
-extension cannot be loaded and ``import torchaudio`` raises ``OSError``, although everything used
+extension cannot be loaded and `import torchaudio` raises `OSError`, although everything used
 here (mel filter bank, resampling, phase vocoder) is plain Python. This module is the one place
 that knows: where torch has no CUDA *and* the plain import fails, an empty extension takes the
 compiled one's place. Beside a CUDA torch nothing is replaced. Import this module before any
@@ -30,10 +30,10 @@ def empty_extension() -> ModuleType:
 
 
 def import_functional() -> ModuleType:
-    """The module ``torchaudio.functional``.
+    """The module `torchaudio.functional`.
 
     Raises:
-        OSError: The compiled extension does not load although torch was built with CUDA: the
+        OSError: the compiled extension does not load although torch was built with CUDA: the
             two wheels do not belong together, and an empty extension would hide it.
     """
     try:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,22 @@ MAY_IMPORT = {
     "pipeline": {"shards"},
     "train": {"command", "pipeline", "model", "shards"},
     "eval": {"command", "pipeline", "model", "shards"},
+}
+BASE = {"recipe", "decode", "expected", "download"}
+SOURCES_OF_CLIPS = {"archives", "youtube", "mirrors"}
+MAY_IMPORT_IN_INGEST = {
+    "expected": set(),
+    "download": set(),
+    "recipe": {"expected"},
+    "decode": {"recipe"},
+    **dict.fromkeys((*SOURCES_OF_CLIPS, "building"), BASE),
+    "synthesis": set(),
+    "recipes": BASE | SOURCES_OF_CLIPS | {"synthesis"},
+    "all_sets": BASE | SOURCES_OF_CLIPS | {"recipes"},
+    "looks": BASE | {"building"},
+    "cli": BASE | {"building", "recipes", "all_sets", "looks"},
+    "__main__": {"cli"},
+    "__init__": set(),
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -66,6 +83,36 @@ def test_imports_go_one_way(path: Path) -> None:
         other = of_ours(module)[:1]
         if other and other[0] != room:
             assert other[0] in MAY_IMPORT[room], f"{room} must not import {module}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "ingest").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_imports_inside_ingest_go_one_way(path: Path) -> None:
+    part = path.relative_to(ROOT / "ingest").with_suffix("").parts[0]
+    for module in imports(path):
+        if of_ours(module)[:1] == ("ingest",):
+            other = of_ours(module)[1]
+            allowed = MAY_IMPORT_IN_INGEST[part] | {part}
+            assert other in allowed, f"ingest/{part} must not import {module}"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    def name(path: Path) -> str:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        return ".".join(("slvr", *parts)).removesuffix(".__init__")
+
+    modules = {name(path): ast.walk(ast.parse(path.read_text())) for path in SOURCES}
+    graph = {
+        module: {
+            whole if (whole := f"{node.module}.{alias.name}") in modules else node.module
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for module, nodes in modules.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_eval_takes_features_from_the_pipeline_not_augmentations() -> None:

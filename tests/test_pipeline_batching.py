@@ -5,26 +5,26 @@ import numpy as np
 import pytest
 import torch
 
-from slvr.pipeline.loaders.batching import Batching, cut_batch, cut_starts, places
+from slvr.pipeline.loaders.batching import Batching, cut_batch, cut_starts, drawn_clips
 
 
 def drawn(n: int, batch: int, steps: int, world: int = 1, first: int = 0, seed: int = 3) -> list:
-    """The (epoch, clip) places that all processes of a world draw, step by step."""
+    """The (epoch, clip) pairs that all processes of a world draw, step by step."""
     ranks = [
-        islice(places(n, Batching(batch, 1, seed, rank, world), first), steps)
+        islice(drawn_clips(n, Batching(batch, 1, seed, rank, world), first), steps)
         for rank in range(world)
     ]
     return [
-        [place for part in parts for place in zip(*map(np.ndarray.tolist, part), strict=True)]
+        [pair for part in parts for pair in zip(*map(np.ndarray.tolist, part), strict=True)]
         for parts in zip(*ranks, strict=True)
     ]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_an_epoch_loses_and_repeats_nothing(world: int) -> None:
-    drawn_places = [place for step in drawn(n=35, batch=4, steps=40, world=world) for place in step]
-    for epoch in range(len(drawn_places) // 35):
-        part = drawn_places[35 * epoch : 35 * (epoch + 1)]
+    pairs = [pair for step in drawn(n=35, batch=4, steps=40, world=world) for pair in step]
+    for epoch in range(len(pairs) // 35):
+        part = pairs[35 * epoch : 35 * (epoch + 1)]
         assert {e for e, _ in part} == {epoch}
         assert Counter(i for _, i in part) == dict.fromkeys(range(35), 1)
 

@@ -28,7 +28,7 @@ def test_an_epoch_is_every_clip_decoded_as_by_our_reader(
     batches = DaliLoader(directory, "train", Batching(37, 4000, seed=0), threads=2).batches()
     orders = []
     for _ in range(3):
-        rows = [bytes(row) for row in next(batches).numpy()]
+        rows = [bytes(row) for row in next(batches).pcm.numpy()]
         assert sorted(rows) == expected
         orders.append(rows)
     assert orders[0] != orders[1] != orders[2]

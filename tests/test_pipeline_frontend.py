@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.logmel import LogMel
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
 SILENCE_DB = -156.5356
@@ -14,7 +15,7 @@ SILENCE_DB = -156.5356
 
 @pytest.fixture(scope="module")
 def front_end():
-    return FrontEnd()
+    return MTSLVR()
 
 
 def noise(*shape, seed=0):
@@ -96,10 +97,34 @@ def test_equals_the_definition_in_float64(front_end):
 @pytest.mark.parametrize("n_mels", [5, 40, 64])
 def test_other_numbers_of_bands(n_mels):
     wave = noise(8000)
-    image = FrontEnd(n_mels=n_mels)(wave[None])[0, 0]
+    image = MTSLVR(n_mels=n_mels)(wave[None])[0, 0]
     spectra = torch.stft(wave, 1024, 512, window=torch.hann_window(1024), return_complex=True)
     power = spectra.abs().square().mT.numpy() @ htk_triangles(513, n_mels, 8000)
     assert np.allclose(image.mT, 10 * np.log10(power + np.finfo(np.float64).eps), atol=1e-3)
+
+
+@pytest.mark.parametrize("lengths", [{}, {"n_mels": 40, "frame_samples": 512, "hop_samples": 160}])
+def test_logmel_is_the_first_channel(lengths):
+    waves = noise(2, 8000)
+    one = LogMel(**lengths)
+    images = one(waves)
+    assert images.shape == (2, 1, one.n_mels, 8000 // one.hop_samples + 1)
+    assert torch.allclose(images, MTSLVR(**one.shape())(waves)[:, :1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "why"),
+    [
+        ({"frame_samples": 256}, "n_mels 128 are too many for frames of 256 samples"),
+        ({"n_mels": 0}, "got 0, 512 and 1024"),
+        ({"hop_samples": 0}, "got 128, 0 and 1024"),
+        ({"frame_samples": 401}, "got 128, 512 and 401"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank:UserWarning")
+def test_lengths_that_cannot_be_are_refused(lengths, why):
+    with pytest.raises(ValueError, match=why):
+        MTSLVR(**lengths)
 
 
 def test_a_quiet_band_beside_a_loud_tone_keeps_its_level(front_end):

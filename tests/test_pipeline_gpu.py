@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from slvr.pipeline.augmentations import DEFAULT, PitchShift
-from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.views.chains import Plan, Views
+from slvr.pipeline.frontends.mtslvr import MTSLVR
+from slvr.pipeline.views.chain_plan import ChainPlan
+from slvr.pipeline.views.chains import Chains
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,22 +41,22 @@ def test_augmentations_equal_the_cpu(augmentation):
 
 
 def test_views_and_labels_of_a_stored_plan_equal_the_cpu():
-    views, waves = Views(), noise(32, 32_000)
+    views, waves = Chains(), noise(32, 32_000)
     plan = views.sample(32, seed=1)
-    there = Plan.from_json(plan.to_json(), "cuda")
+    there = ChainPlan.from_json(plan.to_json(), "cuda")
     assert torch.equal(there.labels.cpu(), plan.labels)
     assert relative_error(views.apply(waves.cuda(), there), views.apply(waves, plan)) < 1e-3
 
 
 def test_chains_do_not_depend_on_the_device_and_seeds_decide_on_it():
-    views = Views()
+    views = Chains()
     plan, again = (views.sample(50, seed=(3, 17), device="cuda") for _ in range(2))
     assert torch.equal(plan.order, views.sample(50, seed=(3, 17)).order)
     assert plan.to_json() == again.to_json()
 
 
 def test_the_same_bits_twice_and_a_row_alone():
-    views, waves = Views(), noise(6, 32_000).cuda()
+    views, waves = Chains(), noise(6, 32_000).cuda()
     plan = views.sample(6, seed=0, device="cuda")
     out = views.apply(waves, plan)
     assert torch.equal(out, views.apply(waves, plan))
@@ -63,18 +64,18 @@ def test_the_same_bits_twice_and_a_row_alone():
         name: {key: value[:, 2:3] for key, value in values.items()}
         for name, values in plan.params.items()
     }
-    alone = views.apply(waves[2:3], Plan(plan.names, plan.order[2:3], params, plan.device))
+    alone = views.apply(waves[2:3], ChainPlan(plan.names, plan.order[2:3], params, plan.device))
     assert relative_error(alone[:, 0], out[:, 2].cpu()) < 1e-4
 
 
 def test_bfloat16():
-    views, waves = Views(), noise(8, 16_000).bfloat16().cuda()
+    views, waves = Chains(), noise(8, 16_000).bfloat16().cuda()
     out = views.apply(waves, views.sample(8, seed=0, device="cuda"))
     assert out.dtype == torch.bfloat16 and out.isfinite().all()
 
 
 def test_nothing_waits_for_the_device():
-    views, front_end = Views(), FrontEnd().cuda()
+    views, front_end = Chains(), MTSLVR().cuda()
     waves = noise(8, 16_000).cuda()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -87,7 +88,7 @@ def test_nothing_waits_for_the_device():
 
 
 def test_the_front_end_equals_the_cpu():
-    front_end, waves = FrontEnd(), noise(8, 32_000)
+    front_end, waves = MTSLVR(), noise(8, 32_000)
     expected = front_end(waves)
     ours = front_end.cuda()(waves.cuda()).cpu()
     assert relative_error(ours[:, 0], expected[:, 0]) < 1e-3
@@ -98,7 +99,7 @@ def test_the_front_end_equals_the_cpu():
 
 
 def test_the_front_end_under_autocast_stays_float32():
-    front_end, waves = FrontEnd().cuda(), noise(4, 16_000).cuda()
+    front_end, waves = MTSLVR().cuda(), noise(4, 16_000).cuda()
     with torch.autocast("cuda", torch.bfloat16):
         image = front_end(waves)
     assert image.dtype == torch.float32 and torch.equal(image, front_end(waves))

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from conftest import write_directory
-from slvr.pipeline.loaders.batching import Batching, Loader, cut_batch, places
-from slvr.pipeline.loaders.by_clip import ClipLoader, on_device, to_float
+from slvr.pipeline.loaders.batching import Batch, Batching, Loader, cut_batch, drawn_clips
+from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
 from slvr.pipeline.loaders.dali import DaliLoader
 from slvr.pipeline.loaders.resident import Resident
-from slvr.pipeline.loaders.streamed import RemoteLoader
+from slvr.pipeline.loaders.streamed import StreamedLoader
 from slvr.shards.read import ShardDirectory
 
 CPU = torch.device("cpu")
@@ -28,11 +29,11 @@ N_CLIPS, BATCH, N_SAMPLES, SEED = 24, 5, 4800, 1
 LOADERS: dict[str, Callable[[ShardDirectory, Batching, int], Loader]] = {
     "default": lambda d, batching, workers: ClipLoader(d.dataset("train"), batching, workers),
     "resident": lambda d, batching, workers: Resident(d.dataset("train"), batching, CPU),
-    "remote": lambda d, batching, workers: RemoteLoader(d, "train", batching, workers),
+    "streamed": lambda d, batching, workers: StreamedLoader(d, "train", batching, workers),
     "dali": lambda d, batching, workers: DaliLoader(d, "train", batching),
 }
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-WITH_WORKERS = ("default", "remote")
+WITH_WORKERS = ("default", "streamed")
 needs_dali = pytest.mark.skipif(
     importlib.util.find_spec("nvidia.dali") is None if importlib.util.find_spec("nvidia") else True,
     reason="needs the extra slvr[dali]",
@@ -53,13 +54,13 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> ShardDirectory:
 
 
 @pytest.fixture(scope="module")
-def places_of(directory: ShardDirectory) -> dict[bytes, tuple[int, int]]:
-    """Samples of a cut -> its epoch and clip."""
+def drawn_of(directory: ShardDirectory) -> dict[bytes, tuple[int, str]]:
+    """Samples of a cut -> its epoch and the key of its clip."""
     clips = directory.dataset("train")
     pcms = [clips[i] for i in range(N_CLIPS)]
     batching = Batching(N_CLIPS, N_SAMPLES, SEED)
     return {
-        bytes(row): (epoch, i)
+        bytes(row): (epoch, clips.keys[i])
         for epoch in range(9)
         for i, row in enumerate(
             cut_batch(batching, np.full(N_CLIPS, epoch), np.arange(N_CLIPS), pcms).numpy()
@@ -68,9 +69,9 @@ def places_of(directory: ShardDirectory) -> dict[bytes, tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("name", "world", "workers"), GRID)
-def test_each_clip_once_an_epoch_with_the_same_cut_and_resumed_anywhere(
+def test_each_clip_once_an_epoch_with_its_key_and_the_same_cut_and_resumed_anywhere(
     directory: ShardDirectory,
-    places_of: dict[bytes, tuple[int, int]],
+    drawn_of: dict[bytes, tuple[int, str]],
     name: str,
     world: int,
     workers: int,
@@ -78,21 +79,25 @@ def test_each_clip_once_an_epoch_with_the_same_cut_and_resumed_anywhere(
     n_readers = world * max(workers, 1)
     n_batches = -(-2 * N_CLIPS // (n_readers * BATCH))  # of each reader, for two epochs
     n_steps = max(n_batches * max(workers, 1), 6)
-    drawn: Counter[tuple[int, int]] = Counter()
+    drawn: Counter[tuple[int, str]] = Counter()
     for rank in range(world):
         batching = Batching(BATCH, N_SAMPLES, SEED, rank, world)
         loader = LOADERS[name](directory, batching, workers)
         batches = list(islice(loader.batches(), n_steps))
-        for batch in batches:
-            assert batch.dtype == torch.int16 and batch.shape == (BATCH, N_SAMPLES)
-            assert all(bytes(row) in places_of for row in batch.numpy()), "no cut of an epoch"
-            drawn.update(places_of[bytes(row)] for row in batch.numpy())
+        for keys, pcm in batches:
+            assert pcm.dtype == torch.int16 and pcm.shape == (BATCH, N_SAMPLES)
+            assert all(bytes(row) in drawn_of for row in pcm.numpy()), "no cut of an epoch"
+            found = [drawn_of[bytes(row)] for row in pcm.numpy()]
+            assert keys == tuple(key for _, key in found)
+            drawn.update(found)
         first_step = 4  # in the middle of an epoch, and of a worker's turns
         resumed = LOADERS[name](directory, batching, workers).batches(first_step)
         for batch, again in zip(batches[first_step:], resumed, strict=False):
-            assert torch.equal(batch, again)
+            assert isinstance(again, Batch) and again.keys == batch.keys
+            assert torch.equal(batch.pcm, again.pcm)
     assert set(drawn.values()) == {1}
-    assert {(e, i) for e in range(2) for i in range(N_CLIPS)} <= set(drawn)
+    every_key = directory.dataset("train").keys
+    assert {(e, key) for e in range(2) for key in every_key} <= set(drawn)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_another_seed_another_order(directory: ShardDirectory, name: str) -> Non
         next(LOADERS[name](directory, Batching(BATCH, N_SAMPLES, seed), 0).batches())
         for seed in (1, 2)
     )
-    assert not torch.equal(first, second)
+    assert not torch.equal(first.pcm, second.pcm)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -112,10 +117,10 @@ def test_the_order_does_not_depend_on_workers(directory: ShardDirectory, workers
     batching = Batching(BATCH, N_SAMPLES, SEED)
     stream = ClipLoader(clips, batching, workers).batches(2)
     for batch, (epochs, drawn) in zip(
-        islice(stream, 4), places(len(clips), batching, 2), strict=False
+        islice(stream, 4), drawn_clips(len(clips), batching, 2), strict=False
     ):
         expected = cut_batch(batching, epochs, drawn, [clips[i] for i in drawn])
-        assert torch.equal(batch, expected)
+        assert torch.equal(batch.pcm, expected)
 
 
 def test_a_damaged_clip_is_named_across_the_process_border(tmp_path: Path) -> None:
@@ -186,9 +191,16 @@ def running(pid: int) -> bool:
 
 
 def test_a_cpu_gets_the_batches_as_they_are(directory: ShardDirectory) -> None:
-    batches = [torch.full((2, 3), i, dtype=torch.int16) for i in range(3)]
+    batches = [Batch(("a", "b"), torch.full((2, 3), i, dtype=torch.int16)) for i in range(3)]
     for batch, moved in zip(batches, on_device(iter(batches), CPU), strict=True):
-        assert moved is batch
+        assert moved.keys is batch.keys and moved.pcm is batch.pcm
+
+
+def test_pinning_leaves_the_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = torch.ones(2, 3, dtype=torch.int16)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pcm: pinned)
+    batch = pin_memory(Batch(("a", "b"), torch.zeros(2, 3, dtype=torch.int16)))
+    assert isinstance(batch, Batch) and batch.keys == ("a", "b") and batch.pcm is pinned
 
 
 @pytest.mark.gpu
@@ -197,12 +209,7 @@ def test_batches_reach_the_device_unchanged_and_in_order(directory: ShardDirecto
     cuda = torch.device("cuda")
     loader = ClipLoader(directory.dataset("train"), Batching(BATCH, N_SAMPLES, SEED), 2)
     expected = list(islice(loader.batches(), 20))
-    assert expected[0].is_pinned()
+    assert expected[0].pcm.is_pinned()
     for batch, moved in zip(expected, on_device(loader.batches(), cuda), strict=False):
-        assert moved.device.type == "cuda"
-        assert torch.equal(moved.cpu(), batch)
-
-
-def test_full_scale_is_one() -> None:
-    pcm = torch.tensor([[-32768, 0, 16384]], dtype=torch.int16)
-    assert to_float(pcm).tolist() == [[-1.0, 0.0, 0.5]]
+        assert moved.pcm.device.type == "cuda" and moved.keys == batch.keys
+        assert torch.equal(moved.pcm.cpu(), batch.pcm)

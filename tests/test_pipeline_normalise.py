@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slvr.pipeline.normalise import PUBLISHED_MEAN, PUBLISHED_STD, normalise
+from slvr.pipeline.normalise import PUBLISHED_MEAN, PUBLISHED_STD, normalise, to_float
 
 
 def test_published_constants_map_their_own_statistics_to_zero_and_one():
@@ -12,11 +12,17 @@ def test_published_constants_map_their_own_statistics_to_zero_and_one():
 
 
 def test_per_clip():
-    loud = torch.randn(3, 1000) * torch.tensor([[0.01], [1.0], [0.3]]) + 0.2
+    waves = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
+    loud = waves * torch.tensor([[0.01], [1.0], [0.3]]) + 0.2
     result = normalise(loud, "per-clip")
     assert torch.allclose(result.mean(-1), torch.zeros(3), atol=1e-5)
     assert torch.allclose(result.std(-1), torch.ones(3), atol=1e-3)
     assert (normalise(torch.full((1, 100), 0.25), "per-clip") == 0).all()
+
+
+def test_full_scale_is_one():
+    pcm = torch.tensor([[-32768, 0, 16384]], dtype=torch.int16)
+    assert to_float(pcm).tolist() == [[-1.0, 0.0, 0.5]]
 
 
 def test_an_unknown_way_is_refused():

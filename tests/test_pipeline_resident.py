@@ -41,8 +41,9 @@ def test_the_batches_of_the_default_loader_bit_for_bit(
     for first_step in (0, 5):
         expected = islice(ClipLoader(clips, batching).batches(first_step), 9)
         for batch, gathered in zip(expected, resident.batches(first_step), strict=False):
-            assert gathered.dtype == torch.int16 and gathered.device.type == device
-            assert torch.equal(gathered.cpu(), batch)
+            assert gathered.keys == batch.keys
+            assert gathered.pcm.dtype == torch.int16 and gathered.pcm.device.type == device
+            assert torch.equal(gathered.pcm.cpu(), batch.pcm)
 
 
 def test_the_shards_are_read_once(directory: ShardDirectory) -> None:

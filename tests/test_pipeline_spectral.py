@@ -88,8 +88,8 @@ def test_what_the_cpu_leaves_out_is_not_heard(monkeypatch, n_samples):
     by_the_cpu = [call() for call in calls]
     monkeypatch.setattr(vocoder, "known_max", lambda x, limit: limit)
     monkeypatch.setattr(vocoder, "distinct", lambda index: (index, None))
-    monkeypatch.setattr(spectral, "kinds", lambda mask: [slice(None)])
-    monkeypatch.setattr(spectral, "possible", lambda mask: True)
+    monkeypatch.setattr(spectral, "rows_apart", lambda mask: [slice(None)])
+    monkeypatch.setattr(spectral, "maybe_any", lambda mask: True)
     monkeypatch.setattr(spectral, "block_rows", lambda x, cpu_samples: len(x))
     for ours, call in zip(by_the_cpu, calls, strict=True):
         as_on_a_device = call()

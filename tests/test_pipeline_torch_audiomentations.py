@@ -2,22 +2,27 @@
 
 import random
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from slvr.command.named import loaded
 from slvr.pipeline.augmentations import DEFAULT, PitchShift, TimeShift
 from slvr.pipeline.augmentations.torch_audiomentations import (
     TorchAudiomentation,
     Transform,
-    augmentation_from,
 )
-from slvr.pipeline.views.chains import Plan, Views
+from slvr.pipeline.augmentations.torch_audiomentations import augmentation_from as from_line
+from slvr.pipeline.views.chain_plan import ChainPlan
+from slvr.pipeline.views.chains import Chains
+from slvr.pipeline.views.contract import Waves
 
 # isort: split
 import torch_audiomentations as ta
 
+augmentation_from = partial(from_line, load=loaded)
 PREFIX = "torch_audiomentations."
 # Every transform of the library that keeps a mono clip's length and needs no files.
 LINES = [
@@ -45,12 +50,12 @@ def noise(*shape, seed=0):
 
 
 def only(line):
-    return Views([augmentation_from(line)])
+    return Chains([augmentation_from(line)])
 
 
 @foreign
 def test_one_line_adds_a_label_column_and_replays_through_json(line):
-    views = Views([*DEFAULT, augmentation_from(line)], min_ops=8)
+    views = Chains([*DEFAULT, augmentation_from(line)], min_ops=8)
     plan = views.sample(2, seed=3)
     assert plan.names[-1] == line and plan.labels.shape == (2, 8)
     waves = noise(2, 8000)
@@ -59,7 +64,7 @@ def test_one_line_adds_a_label_column_and_replays_through_json(line):
     random.seed(1)
     torch.manual_seed(1)
     np.random.seed(1)
-    again = views.apply(waves, Plan.from_json(plan.to_json()))
+    again = views.apply(waves, ChainPlan.from_json(plan.to_json()))
     assert torch.equal(out, again)
 
 
@@ -104,7 +109,7 @@ def test_what_the_library_does_is_what_is_done():
 def test_the_generators_of_the_process_and_the_given_transform_stay():
     states = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].copy()
     given = ta.AddColoredNoise(p=0.25, output_type="dict")
-    views = Views([TorchAudiomentation("noise", given)])
+    views = Chains([TorchAudiomentation("noise", given)])
     views.apply(noise(2, 800), views.sample(2, seed=0))
     assert given.p == 0.25 and given.transform_parameters == {}
     assert random.getstate() == states[0]
@@ -118,9 +123,42 @@ def test_bfloat16_stays():
     assert views.apply(waves, views.sample(2, seed=0)).dtype == torch.bfloat16
 
 
-def test_our_own_augmentations_are_named_likewise():
-    line = "slvr.pipeline.augmentations.PitchShift(grid='continuous', name='wide')"
+@pytest.mark.parametrize("between", ".:")
+def test_our_own_augmentations_are_named_likewise(between):
+    line = f"slvr.pipeline.augmentations{between}PitchShift(grid='continuous', name='wide')"
     assert augmentation_from(line) == PitchShift("continuous", "wide")
+
+
+OWN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Louder:
+    times: float = 2.0
+    name: str = "louder"
+
+    def sample(self, n, generator, device):
+        return {}
+
+    def apply(self, x, params):
+        return self.times * x
+"""
+
+
+def test_a_class_in_a_file_of_ones_own_joins_the_chains(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    lines = ("./own.py:Louder", "./own.py:Louder(times=0.5, name='softer')")
+    config = Chains.Config(extra=lines, min_ops=9)
+    views = Chains.build(config, Waves(800, load=loaded))
+    assert views.columns == (*(a.name for a in DEFAULT), "louder", "softer")
+    assert views.sample(1, seed=0).labels.tolist() == [[1.0] * 9]
+    assert views.augmentations["softer"].times == 0.5
+
+
+def test_without_a_way_to_load_them_extras_are_refused():
+    with pytest.raises(ValueError, match=r"own\.py:Louder: classes are not loaded by name here"):
+        Chains.build(Chains.Config(extra=("./own.py:Louder",)), Waves(800))
 
 
 def test_no_warning_about_the_librarys_output_type():
@@ -133,9 +171,6 @@ def test_no_warning_about_the_librarys_output_type():
     ("line", "why"),
     [
         ("Gain", "expected package.Class"),
-        ("torch_audiomentations.Loudness", "no attribute 'Loudness'"),
-        ("no_such_package.Gain", "No module named 'no_such_package'"),
-        ("torch_audiomentations.Gain(loud=3)", "unexpected keyword argument 'loud'"),
         ("torch_audiomentations.Gain(3)", "options must be given by name"),
         ("torch_audiomentations.Gain(min_gain_in_db=open('x'))", "malformed node"),
         ("torch_audiomentations.Gain(", "was never closed"),
@@ -143,6 +178,22 @@ def test_no_warning_about_the_librarys_output_type():
 )
 def test_a_line_that_cannot_be_used_is_one_sentence(line, why):
     with pytest.raises(ValueError, match=r"augmentation .*expected package\.Class") as caught:
+        augmentation_from(line)
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("torch_audiomentations.Loudness", "no attribute 'Loudness'; give package.module:Class"),
+        ("no_such_package.Gain", "No module named 'no_such_package'; give package.module:Class"),
+        ("./nowhere.py:Gain", "No such file"),
+        ("torch_audiomentations.Gain(loud=3)", "unexpected keyword argument 'loud'; give other"),
+        ("torch.nn.Identity", "nor an object with name, sample and apply"),
+    ],
+)
+def test_what_is_named_and_cannot_be_made_is_one_sentence(line, why):
+    with pytest.raises(ValueError, match=r"augmentation ") as caught:
         augmentation_from(line)
     assert why in str(caught.value)
 

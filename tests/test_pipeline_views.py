@@ -11,8 +11,10 @@ from scipy import stats
 
 from slvr.pipeline import blocks
 from slvr.pipeline.augmentations import DEFAULT, Fade, TimeMasking, TimeShift
-from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.views.chains import Plan, Views
+from slvr.pipeline.frontends.mtslvr import MTSLVR
+from slvr.pipeline.views.chain_plan import ChainPlan
+from slvr.pipeline.views.chains import Chains
+from slvr.pipeline.views.contract import Waves
 
 NAMES = tuple(augmentation.name for augmentation in DEFAULT)
 N_DRAWS = 20_000
@@ -45,7 +47,7 @@ SPELLERS = [Append(digit) for digit in range(1, 5)]
 
 @pytest.fixture(scope="module")
 def many():
-    return Views().sample(N_DRAWS, seed=0)
+    return Chains().sample(N_DRAWS, seed=0)
 
 
 # What is drawn
@@ -68,7 +70,7 @@ def test_each_position_takes_each_augmentation_equally_often(many):
 
 
 def test_all_orders_of_three_are_equally_often():
-    order = Views([Fade(), TimeMasking(), TimeShift()], min_ops=3).sample(N_DRAWS, seed=0).order
+    order = Chains([Fade(), TimeMasking(), TimeShift()], min_ops=3).sample(N_DRAWS, seed=0).order
     counts = (order * torch.tensor([9, 3, 1])).sum(1).unique(return_counts=True)[1]
     assert len(counts) == 6 and stats.chisquare(counts.numpy()).pvalue > 1e-3
 
@@ -89,16 +91,119 @@ def test_the_views_draw_their_parameters_apart(many):
 
 
 def test_a_seed_decides_everything():
-    first, again, other = (Views().sample(50, seed=s) for s in ((3, 17), (3, 17), (3, 18)))
+    first, again, other = (Chains().sample(50, seed=s) for s in ((3, 17), (3, 17), (3, 18)))
     assert first.to_json() == again.to_json() != other.to_json()
     assert not torch.equal(first.order, other.order)
+
+
+def test_a_seed_draws_what_it_always_drew():
+    """Numbers of the code before chains had a configuration: old plans and runs stay repeatable."""
+    views = Chains.build(Chains.Config(), Waves(8000))
+    plan = views.sample(4, seed=(7, 3))
+    chains = [[6], [3, 1, 5, 4, 2], [6, 0, 4, 1], [2, 4, 6, 5, 0, 3]]
+    assert [[i for i in order if i >= 0] for order in plan.order.tolist()] == chains
+    drawn = {
+        ("pitch_shift", "semitones"): (-12.0, -7.72627, -11.58941, -0.41059),
+        ("fade", "fade_in"): (0.36990, 0.05181, 0.38934, 0.19818),
+        ("white_noise", "snr_db"): (18.41657, 9.46085, 18.04052, 12.90746),
+        ("mixed_noise", "noise_seed"): (1137113593, 947165898, 1635339982, 1528090284),
+        ("time_stretch", "rate"): (1.04, 1.2, 0.5, 0.78),
+        ("time_masking", "position"): (0.57468, 0.81514, 0.74153, 0.51868),
+        ("time_shift", "shift"): (-0.02468, 0.17869, -0.42946, -0.29671),
+    }
+    for (name, key), values in drawn.items():
+        assert plan.params[name][key][0].tolist() == pytest.approx(values, abs=1e-5), (name, key)
+    known = views.known(plan)
+    assert known["labels"].tolist() == [[float(i in chain) for i in range(7)] for chain in chains]
+    differences = (-0.160964, 0.014082, -0.506452, 0.326824, 0.204370, 0.278864)
+    differences += (-0.367020, -0.237467, -0.320219, 0.348412, -0.388811)
+    assert known["differences"][0].tolist() == pytest.approx(differences, abs=1e-5)
+    loud = views.apply(noise(4, 8000), plan).square().mean(-1).sqrt()
+    assert loud[0].tolist() == pytest.approx((0.100412, 0.091989, 0.082785, 0.101656), rel=1e-3)
+    assert loud[1].tolist() == pytest.approx((0.100412, 0.065371, 0.076278, 0.103110), rel=1e-3)
+
+
+def test_the_configuration_of_nothing_is_the_published_one():
+    views = Chains.build(Chains.Config(), Waves(8000))
+    assert tuple(views.augmentations.values()) == DEFAULT
+    assert (views.min_ops, views.max_ops) == (1, 7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_of_the_seven_can_be_left_out(name):
+    views = Chains.build(Chains.Config(without=(name,)), Waves(8000))
+    assert views.columns == tuple(n for n in NAMES if n != name)
+    labels = views.known(views.sample(100, seed=0))["labels"]
+    assert labels.shape == (100, 6) and labels.sum(1).max() == 6
+    assert not any(quantity.startswith(name) for quantity in views.quantities)
+
+
+def test_lengths_of_chains_are_configured():
+    views = Chains.build(Chains.Config(min_ops=2, max_ops=3), Waves(8000))
+    assert set(views.sample(100, seed=0).labels.sum(1).tolist()) == {2, 3}
+
+
+RANGES = {
+    "pitch_shift.semitones": ({"pitch_grid": "continuous", "pitch_semitones": 2.0}, -2, 2),
+    "fade.fade_in": ({"fade_longest": 0.1}, 0, 0.1),
+    "fade.fade_out": ({"fade_longest": 0.1}, 0, 0.1),
+    "white_noise.snr_db": ({"noise_snr_min_db": 10.0, "noise_snr_max_db": 20.0}, 10, 20),
+    "mixed_noise.snr_db": ({"noise_snr_min_db": 10.0, "noise_snr_max_db": 20.0}, 10, 20),
+    "white_noise.f_decay": (
+        {"white_noise_f_decay_min": -0.5, "white_noise_f_decay_max": 0.5},
+        -0.5,
+        0.5,
+    ),
+    "mixed_noise.f_decay": ({"mixed_noise_f_decay": 1.0}, -1, 1),
+    "time_stretch.rate": ({"stretch_min_rate": 0.9, "stretch_max_rate": 1.2}, 0.9, 1.2),
+    "time_masking.length": ({"mask_longest": 0.5}, 0, 0.5),
+    "time_shift.shift": ({"shift_furthest": 0.1}, -0.1, 0.1),
+}
+
+
+@pytest.mark.parametrize("parameter", RANGES)
+def test_a_range_is_configured_and_differences_span_it(parameter):
+    options, low, high = RANGES[parameter]
+    views = Chains.build(Chains.Config(**options), Waves(8000))
+    plan = views.sample(2000, seed=0)
+    name, _, key = parameter.partition(".")
+    drawn = plan.params[name][key]
+    reach = high - low
+    assert low - 1e-6 <= drawn.min() < low + 0.01 * reach
+    assert high - 0.01 * reach < drawn.max() <= high + 1e-6
+    columns = [i for i, column in enumerate(views.quantities) if column.startswith(f"{name}.")]
+    widest = views.known(plan)["differences"][:, columns].abs().amax(0)
+    assert (widest <= 1 + 1e-5).all() and (widest > 0.9).all()
+    others = [n for n in NAMES if n != name and not ("noise" in n and "noise" in name)]
+    default = Chains().sample(2000, seed=0)
+    for other in others:
+        assert all(torch.equal(v, default.params[other][k]) for k, v in plan.params[other].items())
+
+
+def test_the_published_ratios_can_be_narrowed():
+    views = Chains.build(Chains.Config(pitch_semitones=4.0), Waves(8000))
+    plan = views.sample(400, seed=0)
+    semitones = plan.params["pitch_shift"]["semitones"].unique().tolist()
+    assert semitones == pytest.approx([-3.86314, -0.41059, 0.41059, 3.86314], abs=1e-4)
+    assert views.known(plan)["differences"][:, 0].abs().max() == pytest.approx(1)
+
+
+def test_a_range_of_one_value_has_no_differences():
+    options = {"noise_snr_min_db": 10.0, "noise_snr_max_db": 10.0, "mixed_noise_f_decay": 0.0}
+    config = Chains.Config(**options, stretch_min_rate=1.1, stretch_max_rate=1.1)
+    views = Chains.build(config, Waves(8000))
+    found = views.known(views.sample(50, seed=0))["differences"]
+    fixed = ("white_noise.snr_db", "mixed_noise.snr_db", "mixed_noise.f_decay")
+    for column in (*fixed, "time_stretch.log_rate"):
+        assert (found[:, list(views.quantities).index(column)] == 0).all()
+    assert found.isfinite().all()
 
 
 def test_sampling_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    Views().sample(10, seed=1)
+    Chains().sample(10, seed=1)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -120,7 +225,7 @@ def test_differences_are_those_of_the_plan_clip_by_clip():
             "time_shift": lambda: {"shift": 2 * ((less["shift"] + 0.5) % 1 - 0.5)},
         }[name]()
 
-    views = Views()
+    views = Chains()
     plan = views.sample(200, seed=2)
     found = views.differences(plan)
     columns = list(views.quantities)
@@ -139,7 +244,7 @@ def test_differences_are_those_of_the_plan_clip_by_clip():
 
 
 def test_differences_of_traded_places_have_the_other_sign():
-    views = Views()
+    views = Chains()
     plan = views.sample(50, seed=3)
     traded = {
         name: {key: value.flip(0) for key, value in params.items()}
@@ -150,9 +255,9 @@ def test_differences_of_traded_places_have_the_other_sign():
 
 
 def test_an_augmentation_that_cannot_compare_draws_has_a_label_only():
-    views = Views([*SPELLERS, TimeShift()], min_ops=1)
+    views = Chains([*SPELLERS, TimeShift()], min_ops=1)
     assert views.quantities == {"time_shift.shift": 4}
-    alone = Views(SPELLERS)
+    alone = Chains(SPELLERS)
     assert alone.differences(alone.sample(3, seed=0)).shape == (3, 0)
 
 
@@ -160,7 +265,7 @@ def test_an_augmentation_that_cannot_compare_draws_has_a_label_only():
 
 
 def test_labels_and_output_spell_the_plan():
-    views = Views(SPELLERS, min_ops=0)
+    views = Chains(SPELLERS, min_ops=0)
     plan = views.sample(64, seed=1)
     out = views.apply(torch.zeros(64, 2), plan)
     for clip in range(64):
@@ -173,11 +278,11 @@ def test_labels_and_output_spell_the_plan():
 
 @pytest.mark.parametrize("n_samples", [1600, 8000])
 def test_the_cpu_computes_in_blocks_of_rows_and_nothing_else_changes(monkeypatch, n_samples):
-    views, waves, front_end = Views(), noise(7, n_samples), FrontEnd()
+    views, waves, front_end = Chains(), noise(7, n_samples), MTSLVR()
     plan = views.sample(7, seed=2)
     whole = views.apply(waves, plan)
     images = front_end(whole.flatten(0, 1))
-    for module in ("slvr.pipeline.views.chains", "slvr.pipeline.frontends.mtslvr"):
+    for module in ("slvr.pipeline.views.chains", "slvr.pipeline.frontends.mel"):
         monkeypatch.setattr(f"{module}.block_rows", partial(blocks.block_rows, cpu_samples=4800))
     # One chain may magnify rounding: a vocoder goes on from the phases of bins that are silent.
     assert (views.apply(waves, plan) - whole).norm() < 1e-3 * whole.norm()
@@ -187,15 +292,15 @@ def test_the_cpu_computes_in_blocks_of_rows_and_nothing_else_changes(monkeypatch
 
 def test_clips_that_wait_for_the_same_augmentation_take_it_together():
     """One call for each position and augmentation would make up to 49."""
-    plan = Views().sample(100, seed=0)
+    plan = Chains().sample(100, seed=0)
     assert len(plan.groups) < 36
     assert sum(len(rows) for _, rows in plan.groups) == 2 * (plan.order >= 0).sum()
-    (group,) = Views([Fade()]).sample(100, seed=0).groups
+    (group,) = Chains([Fade()]).sample(100, seed=0).groups
     assert group[0] == "fade" and group[1].tolist() == list(range(200))
 
 
 def test_a_batch_of_257():
-    views, waves = Views(), noise(257, 1600)
+    views, waves = Chains(), noise(257, 1600)
     plan = views.sample(257, seed=0)
     out = views.apply(waves, plan)
     assert out.shape == (2, 257, 1600) and out.isfinite().all() and plan.labels.shape == (257, 7)
@@ -203,7 +308,7 @@ def test_a_batch_of_257():
 
 @pytest.mark.parametrize("n", [1, 9])
 def test_batched_views_are_the_chains_applied_clip_by_clip(n):
-    views, waves = Views(), noise(n, 8000)
+    views, waves = Chains(), noise(n, 8000)
     plan = views.sample(n, seed=2)
     out = views.apply(waves, plan)
     assert out.shape == (2, n, 8000) and plan.labels.shape == (n, 7)
@@ -217,9 +322,9 @@ def test_batched_views_are_the_chains_applied_clip_by_clip(n):
 
 
 def test_a_plan_replays_and_survives_json_to_the_bit():
-    views, waves = Views(), noise(6, 4000)
+    views, waves = Chains(), noise(6, 4000)
     plan = views.sample(6, seed=4)
-    stored = Plan.from_json(plan.to_json())
+    stored = ChainPlan.from_json(plan.to_json())
     assert stored.to_json() == plan.to_json()
     out = views.apply(waves, plan)
     assert torch.equal(out, views.apply(waves, plan))
@@ -228,14 +333,14 @@ def test_a_plan_replays_and_survives_json_to_the_bit():
 
 
 def test_empty_chains_are_the_identity():
-    views, waves = Views(min_ops=0, max_ops=0), noise(3, 1600)
+    views, waves = Chains(min_ops=0, max_ops=0), noise(3, 1600)
     plan = views.sample(3, seed=0)
     assert torch.equal(views.apply(waves, plan), torch.stack((waves, waves)))
     assert (plan.labels == 0).all() and plan.describe(0) == []
 
 
 def test_the_waves_stay_and_keep_their_dtype():
-    views, waves = Views(), noise(4, 1600).bfloat16()
+    views, waves = Chains(), noise(4, 1600).bfloat16()
     before = waves.clone()
     out = views.apply(waves, views.sample(4, seed=0))
     assert torch.equal(waves, before)
@@ -243,7 +348,7 @@ def test_the_waves_stay_and_keep_their_dtype():
 
 
 def test_describe_names_the_parameters_of_both_views():
-    views = Views([TimeShift()])
+    views = Chains([TimeShift()])
     plan = views.sample(1, seed=0)
     (step,) = plan.describe(0)
     assert step.name == "time_shift"
@@ -257,18 +362,41 @@ def test_describe_names_the_parameters_of_both_views():
 
 def test_two_augmentations_of_one_name_are_refused():
     with pytest.raises(ValueError, match="names must differ"):
-        Views([Fade(), Fade()])
+        Chains([Fade(), Fade()])
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"without": ("flip", "fade")}, r"no augmentation flip to leave out; expected some of pit"),
+        ({"without": NAMES}, r"got min_ops 1, max_ops 0"),
+        ({"min_ops": 8}, r"max_ops <= 7 augmentations, got min_ops 8"),
+        ({"pitch_grid": "chromatic"}, r"got 'chromatic'"),
+        ({"pitch_semitones": 0.0}, r"pitch_shift, widest in semitones: expected more than 0"),
+        ({"pitch_semitones": 0.2}, r"none of the published ratios is within 0\.2 semitones"),
+        ({"fade_longest": 0.6}, r"fade, longest: expected more than 0 and at most 0\.5, got 0\.6"),
+        ({"noise_snr_min_db": 40.0}, r"white_noise, .* got 40 to 30"),
+        ({"white_noise_f_decay_min": 1.0}, r"white_noise, decay: .* got 1 to 0"),
+        ({"mixed_noise_f_decay": -1.0}, r"mixed_noise, decay: .* got 1 to -1"),
+        ({"stretch_min_rate": 0.0}, r"time_stretch, rate: expected 0\.01 <= .* got 0 to 1\.5"),
+        ({"mask_longest": math.nan}, r"time_masking, longest: .* got nan"),
+        ({"shift_furthest": 0.7}, r"time_shift, furthest: .* at most 0\.5"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_a_sentence(options, why):
+    with pytest.raises(ValueError, match=why):
+        Chains.build(Chains.Config(**options), Waves(8000))
 
 
 @pytest.mark.parametrize("limits", [(-1, 1), (2, 1), (1, 3)])
 def test_impossible_chain_lengths_are_refused(limits):
     with pytest.raises(ValueError, match="min_ops"):
-        Views([Fade(), TimeShift()], *limits)
+        Chains([Fade(), TimeShift()], *limits)
 
 
 def test_a_plan_for_other_clips_or_another_chain_is_refused():
-    views = Views()
+    views = Chains()
     with pytest.raises(ValueError, match="plan of 3 clips"):
         views.apply(noise(4, 1600), views.sample(3, seed=0))
     with pytest.raises(ValueError, match="the plan was sampled for"):
-        views.apply(noise(3, 1600), Views([Fade()]).sample(3, seed=0))
+        views.apply(noise(3, 1600), Chains([Fade()]).sample(3, seed=0))

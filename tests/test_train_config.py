@@ -1,67 +1,86 @@
 import re
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 
-from slvr.command.line import add_options, new_parser
-from slvr.model.encoders.resnet18 import VARIANTS as ENCODER_VARIANTS
-from slvr.train.cli import main, resolve
-from slvr.train.config import RECIPES, VARIANTS, TrainConfig
+from conftest import configured
+from slvr.model.encoders.resnet18 import VARIANTS
+from slvr.train.cli import main
+from slvr.train.config import TrainConfig
+from slvr.train.configure import configure, from_command_line
+from slvr.train.recipes import RECIPES
 from slvr.train.schedule import learning_rate
 
 
 def resolved(*args: str) -> TrainConfig:
-    parser = new_parser("train", "")
-    add_options(parser, TrainConfig)
-    return resolve(parser, ["--shards", "x", *args])
+    return from_command_line(["--shards", "x", *args])
 
 
 def test_the_default_is_the_paper() -> None:
     """methods.md of the paper: Adam 5e-5, weight decay 1e-6, batch 100, temperature 0.07."""
     config = resolved()
-    assert config == TrainConfig("x")
-    assert (config.lr, config.weight_decay, config.batch, config.steps) == (5e-5, 1e-6, 100, 50_000)
-    assert (config.temperature, config.predictive_weight, config.clip_s) == (0.07, 1.0, 10.0)
+    assert config == configured()
+    how, parts = config.optimisation, config.parts
+    assert (how.lr, how.weight_decay, how.steps) == (5e-5, 1e-6, 50_000)
+    assert (config.data.batch, config.data.clip_s) == (100, 10.0)
+    heads = parts.objectives
+    assert {name: (head.task, head.weight) for name, head in heads.items()} == {
+        "simclr": ("contrastive", 1.0),
+        "mlap": ("predictive", 1.0),
+    }
+    assert heads["simclr"].config.temperature == 0.07
+    assert (parts.encoder.config.variant, parts.encoder.config.dim) == ("parallel", 1000)
 
 
 def test_every_recipe_of_the_paper_is_there() -> None:
-    assert VARIANTS == ENCODER_VARIANTS
-    methods = {"mtslvr": "mlap", "augself": "augself", "mtslvr-augself": "mlap+augself"}
+    methods = {"mtslvr": ["mlap"], "augself": ["augself"], "mtslvr-augself": ["mlap", "augself"]}
     names = {f"{m}-{c}-{v}" for m in methods for c in ("simclr", "simsiam") for v in VARIANTS}
     assert set(RECIPES) == names | {"simclr", "simsiam", "predictive", "demo"}
     for name in RECIPES:
         config = resolved("--recipe", name)
-        assert config.recipe == name
-    assert resolved("--recipe", "mtslvr-simsiam-bn").contrastive == "simsiam"
-    assert resolved("--recipe", "simclr").predictive == "none"
-    assert resolved("--recipe", "predictive").contrastive == "none"
+        assert config == configured(recipe=name) and config.recipe == name
     for method, predictive in methods.items():
-        assert resolved("--recipe", f"{method}-simclr-bn").predictive == predictive
-
-
-def test_every_objective_can_be_named_and_every_name_is_an_objective() -> None:
-    from slvr.train.objectives import OBJECTIVES
-
-    hints = get_type_hints(TrainConfig)
-    names = {
-        part
-        for field in ("contrastive", "predictive")
-        for name in get_args(hints[field])
-        for part in name.split("+")
-    }
-    assert names == set(OBJECTIVES) | {"none"}
+        heads = resolved("--recipe", f"{method}-simsiam-bn").parts.objectives
+        assert list(heads) == ["simsiam", *predictive]
+        assert [head.task for head in heads.values()][1:] == ["predictive"] * len(predictive)
+    for alone, head in (("simclr", "simclr"), ("simsiam", "simsiam"), ("predictive", "mlap")):
+        assert list(resolved("--recipe", alone).parts.objectives) == [head]
 
 
 def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("recipe: demo\nsteps: 7\nbatch: 9\n")
+    text = "recipe: demo\nsteps: 7\nbatch: 9\nencoder:\n  dim: 20\nobjectives:\n  heads: [simclr]\n"
+    (tmp_path / "c.yaml").write_text(text)
     config = resolved("--config", str(tmp_path / "c.yaml"), "--batch", "11")
-    assert (config.recipe, config.width, config.steps, config.batch) == (
-        "demo",
-        RECIPES["demo"]["width"],
-        7,
-        11,
+    assert (config.recipe, config.optimisation.steps, config.data.batch) == ("demo", 7, 11)
+    encoder = config.parts.encoder.config
+    assert (encoder.width, encoder.dim) == (RECIPES["demo"].settings["encoder.width"], 20)
+    assert list(config.parts.objectives) == ["simclr"]
+
+
+def test_parts_are_chosen_and_set_by_flags() -> None:
+    config = resolved(
+        *("--front-end", "logmel", "--front-end.n-mels", "40", "--encoder.variant", "bn"),
+        *("--objectives", "simsiam@contrastive=0.5", "augself@predictive"),
+        *("--objectives.augself.width", "64", "--views.pitch-grid", "continuous"),
     )
+    assert config.parts.front_end.name == "logmel" and config.parts.front_end.config.n_mels == 40
+    assert config.parts.encoder.config.variant == "bn"
+    assert config.parts.views.config.pitch_grid == "continuous"
+    heads = config.parts.objectives
+    assert (heads["simsiam"].task, heads["simsiam"].weight) == ("contrastive", 0.5)
+    assert heads["augself"].config.width == 64
+
+
+def test_terms_are_weighed_one_by_one() -> None:
+    heads = resolved("--objectives", "simclr@all:nt_xent=2.5", "mlap").parts.objectives
+    assert heads["simclr"].weights == {"nt_xent": 2.5} and heads["simclr"].task == "all"
+    assert heads["mlap"].weights == {} and heads["mlap"].weight == 1
+
+
+def test_a_part_in_the_place_of_the_recipe_s_leaves_its_settings_behind() -> None:
+    settings = {"shards": "x", "front_end.name": "logmel"}
+    parts = configure("demo", settings).parts
+    assert parts.front_end.name == "logmel" and parts.encoder.config.width == 16
 
 
 @pytest.mark.parametrize(
@@ -70,7 +89,11 @@ def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path: Path)
         (("--recipe", "mtslvr-moco"), "unknown recipe 'mtslvr-moco'; choose one of mtslvr-simclr"),
         (("--batch", "1"), "--batch 1: out of range"),
         (("--clip-s", "0"), "--clip-s 0.0: out of range"),
-        (("--contrastive", "none", "--predictive", "none"), "nothing to train"),
+        (("--objectives.simclr.temperature", "0"), "temperature 0.0: out of range"),
+        (("--encoder", "vgg"), "--encoder vgg: expected one of resnet18"),
+        (("--objectives", "simclr@a@b"), "expected NAME, NAME@TASK, NAME@TASK=WEIGHT"),
+        (("--objectives", "simclr=much"), "expected NAME, NAME@TASK, NAME@TASK=WEIGHT"),
+        (("--objectives", "simclr", "simclr"), "simclr is there twice"),
         ((), "x: no such shard directory"),
     ],
 )
@@ -87,12 +110,25 @@ def test_bad_options_are_a_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_setting_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"--encoder\.depth: no such setting"):
+        configured(encoder__depth=50)
+
+
 def test_every_option_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     assert "Shard directory to learn from." in text
     assert "Length of the training clips in seconds, above 0." in text
+    assert "What each task has of its own in the encoder." in text
+    assert "Temperature of the softmax, above 0." in text
+
+
+def test_a_configuration_is_told_by_the_names_of_flags() -> None:
+    flat = configured(recipe="demo", encoder__dim=20, steps=3).flat()
+    assert (flat["recipe"], flat["steps"], flat["encoder.dim"]) == ("demo", 3, 20)
+    assert flat["encoder.name"] == "resnet18" and flat["objectives.mlap.task"] == "predictive"
 
 
 def test_cosine_rises_then_anneals_to_nothing() -> None:

@@ -3,33 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
-from slvr.command.line import DONE, add_options, arguments, build, exit_code, new_parser
-from slvr.train.config import TrainConfig, preset
+from slvr.command.line import DONE, arguments, exit_code
+from slvr.train.config import TrainConfig
+from slvr.train.configure import from_command_line
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `train`; returns the exit code."""
-    parser = new_parser("train", (TrainConfig.__doc__ or "").strip())
-    add_options(parser, TrainConfig)
-    return exit_code("train", lambda: run(resolve(parser, arguments(args))))
-
-
-def resolve(parser: ArgumentParser, args: list[str]) -> TrainConfig:
-    """The configuration of a command line: defaults < recipe < --config < flags."""
-    recipe = parser.parse_args(args).recipe
-    parser.set_defaults(preset(recipe))
-    return build(TrainConfig, parser.parse_args(args))
+    return exit_code("train", lambda: run(from_command_line(arguments(args))))
 
 
 def run(config: TrainConfig) -> int:
     """Trains, or shows what training would see; returns the exit code."""
-    out = Path(config.out or f"runs/{config.recipe}")
-    if config.preview is not None:
+    out = Path(config.output.out or f"runs/{config.recipe}")
+    _check_paths(config)
+    if config.output.preview is not None:
         from slvr.train.preview import write_preview
 
-        print(write_preview(config, out, config.preview))
+        print(write_preview(config, out, config.output.preview))
         return DONE
 
     from lightning_fabric.utilities import rank_zero_only
@@ -39,3 +30,16 @@ def run(config: TrainConfig) -> int:
     checkpoint = train(config, out)
     rank_zero_only(print)(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")
     return DONE
+
+
+def _check_paths(config: TrainConfig) -> None:
+    """Refuses paths that are not there before torch is loaded, which takes seconds."""
+    from slvr.shards.files import is_remote
+    from slvr.shards.read import ShardDirectory
+
+    ShardDirectory.open(config.data.shards)
+    # a run that goes on has its own weights
+    init = None if config.output.resume else config.output.init
+    for path in (init, config.data.only):
+        if path is not None and not is_remote(path) and not Path(path).exists():
+            raise ValueError(f"{path}: no such file or folder; see `train --help`")

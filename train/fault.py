@@ -3,6 +3,7 @@
 Letters: B clips of this process.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from slvr.train.ranks import Ranks
 from slvr.train.state import last_good
-from slvr.train.stream import Stream
 
 NEVER = 2**62
 
@@ -31,20 +31,20 @@ class FirstFault:
         return None if first == NEVER else first
 
 
-def explain(out: Path, step: int, stream: Stream, finite: Tensor, ranks: Ranks) -> ValueError:
+def explain(out: Path, step: int, keys: Sequence[str], finite: Tensor, ranks: Ranks) -> ValueError:
     """The sentence on a faulty step; called by all processes.
 
     Args:
         out: the run.
         step: from 0.
-        stream: names the clips.
+        keys: B, of this process's clips of that step.
         finite: (B,) whether the features of this process's clips of that step are.
         ranks: the processes.
     """
-    parts = ranks.gather((stream.keys(step), finite.tolist()))
+    parts = ranks.gather((list(keys), finite.tolist()))
     faulty = [not fine for _, rows in parts for fine in rows]
-    keys = [key for known, rows in parts for key in known or ["not known: streamed"] * len(rows)]
-    blamed = [key for key, bad in zip(keys, faulty, strict=True) if bad or not any(faulty)]
+    everyone = [key for known, _ in parts for key in known]
+    blamed = [key for key, bad in zip(everyone, faulty, strict=True) if bad or not any(faulty)]
     names = ", ".join(dict.fromkeys(blamed))
     if any(faulty):
         why = f"nor are the features of {sum(faulty)} of its clips ({names}): leave them out"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from slvr.model.checkpoint import checkpoint_file, read_checkpoint
-from slvr.model.multitask import MultiTask
+from slvr.model.checkpoint import WEIGHTS, checkpoint_file, read_checkpoint
+from slvr.model.learner import Learner
 from slvr.model.released import (
     PREFIXES,
     joint_names,
@@ -17,16 +17,13 @@ from slvr.model.released import (
     whose_encoder,
 )
 
-WEIGHTS = "model."
-"""How the names of a model's tensors begin in a checkpoint."""
 
-
-def initialise(model: MultiTask, path: Path) -> str:
+def initialise(model: Learner, path: Path) -> str:
     """Gives a model the weights of a file; returns a sentence on what was taken.
 
-    The encoder must fit, and so must the contrastive head where both have one: another variant or
-    another contrastive objective is a mistake. A head that the file lacks, or a predictive one for
-    other labels, keeps its random weights, and the sentence says so.
+    The encoder must fit: another variant is a mistake. So must a head that the file has, but for
+    one that predicts what is known of the views, whose outputs differ with what that is. A head
+    that the file lacks, or such a one, keeps its random weights, and the sentence says so.
 
     Args:
         model: untrained; left as it was if the file does not fit.
@@ -37,16 +34,20 @@ def initialise(model: MultiTask, path: Path) -> str:
         ValueError: no such file, a damaged one, or one that does not fit.
     """
     state = model.state_dict()
+    parts = ["encoder", *(f"heads.{name}" for name in model.heads)]
     if path.suffix == ".pt":
         content = read_released(path)
-        found, names, prefixes = joint_names(content), published_names(model), PREFIXES
+        found, names = joint_names(content), published_names(model)
+        prefixes = {part: PREFIXES.get(part, f"{part}.") for part in parts}
         whose = _said_by_name(path) or whose_encoder(content)
     else:
         path = checkpoint_file(path)
         tensors, about = read_checkpoint(path)
         found = {name.removeprefix(WEIGHTS): x for name, x in _below(tensors, WEIGHTS).items()}
-        names, prefixes = {name: name for name in state}, {part: f"{part}." for part in PREFIXES}
-        whose = f"it was trained with {_flags(about['config'])}"
+        names, prefixes = {name: name for name in state}, {part: f"{part}." for part in parts}
+        described = about["encoder"]
+        settings = " ".join(f"{name}={value}" for name, value in described["shape"].items())
+        whose = f"its encoder is {described['name']} with {settings}"
 
     weights: dict[str, Tensor] = {}
     taken: list[str] = []
@@ -55,16 +56,15 @@ def initialise(model: MultiTask, path: Path) -> str:
         ours = {names[name]: name for name in state if name.startswith(f"{part}.")}
         theirs = _below(found, prefix)
         wrong = misfit({their: state[our] for their, our in ours.items()}, theirs)
-        if not ours:
-            continue  # a task that is not trained
-        if wrong and (part == "encoder" or (part == "contrastive" and theirs)):
-            raise ValueError(f"--init {path}: its {part} weights do not fit: {wrong}; {whose}")
-        (anew if wrong else taken).append(part)
+        name = part.removeprefix("heads.")
+        if wrong and (part == "encoder" or (theirs and not model.needs(name))):
+            raise ValueError(f"--init {path}: its {name} weights do not fit: {wrong}; {whose}")
+        (anew if wrong else taken).append(name)
         if not wrong:
             weights |= {our: found[their] for their, our in ours.items()}
     model.load_state_dict(state | weights)
     words = [f"weights of {', '.join(taken)} from {path}"]
-    return "; ".join(words + [f"{part} head anew" for part in anew])
+    return "; ".join(words + [f"{name} head anew" for name in anew])
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -75,9 +75,4 @@ def _said_by_name(path: Path) -> str | None:
     name = parse_released_name(path)
     if name is None:
         return None
-    return f"its name says {_flags({'contrastive': name.contrastive, 'variant': name.variant})}"
-
-
-def _flags(config: Mapping[str, object]) -> str:
-    shown = ("contrastive", "variant", "dim", "width")
-    return " ".join(f"--{name} {config[name]}" for name in shown if name in config)
+    return f"its name says {name.contrastive} and --encoder.variant {name.variant}"

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -16,7 +15,6 @@ VALIDATION = "validation.csv"
 THROUGHPUT = "throughput.csv"
 RATES = ("clips_per_s", "data_wait", "gpu_memory_bytes")
 """Clips a second, share of the time spent waiting for clips, peak of what tensors take on a GPU."""
-LOSSES = ("total", "contrastive", "predictive")
 
 
 class Log:
@@ -26,8 +24,9 @@ class Log:
     are dropped.
     """
 
-    def __init__(self, run: Path, first_step: int) -> None:
-        self._steps = _Table(run / LOG, ("lr", *LOSSES), first_step)
+    def __init__(self, run: Path, losses: Sequence[str], first_step: int) -> None:
+        """Opens the tables of a run; `losses` are the columns besides step and learning rate."""
+        self._steps = _Table(run / LOG, ("lr", *losses), first_step)
         self._rates = _Table(run / THROUGHPUT, RATES, first_step)
         self._validations: _Table | None = None
         self._run, self._first_step = run, first_step
@@ -52,12 +51,7 @@ class Log:
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._steps.close()
         self._rates.close()
         if self._validations is not None:

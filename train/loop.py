@@ -1,8 +1,9 @@
 """The training loop, from top to bottom.
 
-Letters: B clips, V=2 views, T samples, L frames, K labels.
+Letters: B clips.
 """
 
+import dataclasses
 import signal
 import sys
 import time
@@ -14,32 +15,27 @@ from types import FrameType
 
 import torch
 from lightning_fabric.utilities import rank_zero_only
-from torch import Tensor
 
 from slvr.command.line import Terminated
 from slvr.command.progress import track
 from slvr.command.record import write_record
 from slvr.model.checkpoint import checkpoint_name
-from slvr.model.encoders.resnet18 import Encoder
-from slvr.model.multitask import MultiTask
+from slvr.model.learner import TOTAL
 from slvr.model.norms import synchronise
-from slvr.model.objectives.contract import Targets
-from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.views.chains import Views
 from slvr.shards.read import ShardDirectory
+from slvr.train.build import build_model, build_stage
 from slvr.train.compilation import compiled
 from slvr.train.config import TrainConfig
+from slvr.train.configure import EVERY_TASK
 from slvr.train.fault import FirstFault, explain
 from slvr.train.init import initialise
 from slvr.train.log import Log, gpu_memory, progress_note
-from slvr.train.objectives import build_objective
 from slvr.train.ranks import Ranks, open_fabric
 from slvr.train.report import count_parameters, write_report
 from slvr.train.schedule import learning_rate
-from slvr.train.state import newest, restore, save
+from slvr.train.state import Checkpoints, restore
 from slvr.train.stream import Stream
 from slvr.train.validation import COLLAPSED, EarlyStop, open_validation, validate
-from slvr.train.views import build_views, see
 
 
 def train(config: TrainConfig, out: Path) -> Path:
@@ -54,51 +50,64 @@ def train(config: TrainConfig, out: Path) -> Path:
             finite.
         KeyboardInterrupt: Ctrl-C or (`Terminated`) SIGTERM, after saving.
     """
-    fabric = open_fabric(config)
+    data, optimisation, output, parts = (
+        config.data,
+        config.optimisation,
+        config.output,
+        config.parts,
+    )
+    trained_tasks = {head.task for head in parts.objectives.values()}
+    # what another task has of its own in the encoder gets no gradient
+    unused = len(trained_tasks) == 1 and EVERY_TASK not in trained_tasks
+    fabric = open_fabric(config.devices, data.batch, unused)
     fabric.launch()
     ranks = Ranks(fabric)
     early = EarlyStop()
     with ranks.together():
-        directory = ShardDirectory.open(config.shards)
-        torch.manual_seed(config.seed)
-        views = build_views(config)
-        model = build_model(config, views)
-        if config.sync_bn:
+        directory = ShardDirectory.open(data.shards)
+        torch.manual_seed(data.seed)
+        stage = build_stage(
+            *(parts, data.clip_s, data.normalise, fabric.device, ranks.rank, ranks.world)
+        )
+        model = build_model(parts, stage)
+        if config.devices.sync_bn:
             synchronise(model)
         optimiser = torch.optim.Adam(
-            model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            model.parameters(), lr=optimisation.lr, weight_decay=optimisation.weight_decay
         )
-        saved = newest(out, config, directory) if ranks.is_first else None
+        kept = Checkpoints(out, config, directory)
+        saved = kept.newest() if ranks.is_first else None
         if ranks.is_first:
-            write_record(out, "train", config, {directory.location: directory.fingerprint})
+            sources = {directory.location: directory.fingerprint}
+            write_record(out, "train", config.flat(), sources)
     saved = ranks.from_first(saved)
     with ranks.together():
-        if config.init is not None and saved is None:
-            say(initialise(model, Path(config.init)))
-        network = compiled(model, config, fabric.device)
+        if output.init is not None and saved is None:
+            say(initialise(model, Path(output.init)))
+        network = compiled(model, fabric.device) if config.devices.compile else model
     encoder_parameters, parameters = count_parameters(model)
     say(f"{encoder_parameters:,} parameters in the encoder, {parameters:,} with the heads")
 
     trained, stepper = fabric.setup(network, optimiser)
     # not before: the setup has given the weights their precision, to which moments are cast
     first_step = 0 if saved is None else restore(saved, model, stepper, early)
-    front_end = FrontEnd().to(fabric.device)
     with ranks.together():
-        stream = Stream(config, directory, fabric)
-        validation = open_validation(config, directory, fabric.device) if ranks.is_first else None
+        stream = Stream(data, directory, fabric)
+        # its views are those of one process: rank 0 validates alone
+        alone = dataclasses.replace(stage, rank=0, world=1)
+        validation = open_validation(data, directory, fabric.device) if ranks.is_first else None
         if validation is not None:
             say(validation.said)
     validates = ranks.from_first(validation is not None)
     fault = FirstFault(fabric.device)
     last = out / checkpoint_name(first_step)
 
-    def look(pcm: Tensor, step: int) -> tuple[Tensor, Tensor, Targets]:
-        seed = (config.seed, step)
-        return see(pcm, seed, views, front_end, config.normalise, ranks.rank, ranks.world)
+    def save(step: int, *, best: bool = False) -> None:
+        kept.save(step, model, stage.front_end.shape(), optimiser, early, best=best)
 
     with (
-        Log(out, first_step) if ranks.is_first else nullcontext() as log,
-        track(f"train {out.name}", config.steps, "steps", first_step)
+        Log(out, model.columns, first_step) if ranks.is_first else nullcontext() as log,
+        track(f"train {out.name}", optimisation.steps, "steps", first_step)
         if ranks.is_first
         else nullcontext() as progress,
         stop_signals() as stop,
@@ -106,43 +115,45 @@ def train(config: TrainConfig, out: Path) -> Path:
         trained.train()
         batches = stream.batches(first_step)
         waited_s, logged_s, logged = 0.0, time.monotonic(), first_step
-        for step in range(first_step, config.steps):
-            if early.waited >= config.patience:
+        for step in range(first_step, optimisation.steps):
+            if early.waited >= optimisation.patience:
                 say(f"no progress in {early.waited} validations: stopped")
                 break
             asked_s = time.monotonic()
-            pcm = next(batches)
+            batch = next(batches)
             waited_s += time.monotonic() - asked_s
 
-            x1, x2, targets = look(pcm, step)
+            views, known = stage(batch.pcm, (data.seed, step))
             for group in stepper.param_groups:
-                group["lr"] = learning_rate(config.schedule, step, config.steps, config.lr)
-            losses = trained(x1, x2, targets)
-            fabric.backward(losses.total)
+                group["lr"] = learning_rate(
+                    optimisation.schedule, step, optimisation.steps, optimisation.lr
+                )
+            losses = trained(views, known)
+            fabric.backward(losses[TOTAL])
             stepper.step()
             stepper.zero_grad()
-            fault.note(step, losses.total)
+            fault.note(step, losses[TOTAL])
 
             done = step + 1
             signalled = ranks.highest(max(stop, default=0))
-            log_now = done % config.log_every == 0 or done == config.steps
-            validate_now = validates and done % config.validate_every == 0
-            save_now = done % config.checkpoint_every == 0 or done == config.steps or signalled
+            at_end = done == optimisation.steps
+            log_now = done % output.log_every == 0 or at_end
+            validate_now = validates and done % optimisation.validate_every == 0
+            save_now = done % output.checkpoint_every == 0 or at_end or signalled
             note = ""
             if log_now or validate_now or save_now:
                 faulty = fault.step(ranks)
                 if faulty is not None:
-                    x1, x2, _ = look(next(stream.batches(faulty)), faulty)
-                    finite = (x1.isfinite() & x2.isfinite()).flatten(1).all(1)
-                    ranks.fail(explain(out, faulty, stream, finite, ranks))
+                    batch = next(stream.batches(faulty))
+                    views, _ = stage(batch.pcm, (data.seed, faulty))
+                    finite = views.isfinite().all(0).flatten(1).all(1)
+                    ranks.fail(explain(out, faulty, batch.keys, finite, ranks))
             if log_now:
-                values = ranks.mean(
-                    {k: float(v.detach()) for k, v in losses._asdict().items() if v is not None}
-                )
+                values = ranks.mean({name: float(x.detach()) for name, x in losses.items()})
                 now_s = time.monotonic()
                 steps_per_s = (done - logged) / (now_s - logged_s)
                 rates = {
-                    "clips_per_s": steps_per_s * config.batch,
+                    "clips_per_s": steps_per_s * data.batch,
                     "data_wait": waited_s / (now_s - logged_s),
                     **gpu_memory(fabric.device),
                 }
@@ -155,27 +166,28 @@ def train(config: TrainConfig, out: Path) -> Path:
                 measures: dict[str, float] = {}
                 with ranks.together():
                     if validation is not None:
-                        measures = validate(model, views, validation.batches(views, front_end))
+                        measures = validate(model, validation.batches(alone))
                 measures = ranks.from_first(measures)
-                better = early.update(measures["total"], config.min_delta)
+                better = early.update(measures[TOTAL], optimisation.min_delta)
                 with ranks.together():
                     if log is not None:
                         log.write_validation(done, measures)
                     if better and ranks.is_first:
-                        save(out, done, config, directory, model, optimiser, early, best=True)
-                if measures.get("spread", 1.0) < COLLAPSED and ranks.is_first:
-                    warnings.warn(
-                        f"the embeddings have collapsed: spread {measures['spread']:.3f} of 1; "
-                        "try a smaller --lr",
-                        stacklevel=2,
-                    )
-                note = f"validation {measures['total']:.3f}"
+                        save(done, best=True)
+                for name, spread in measures.items():
+                    if name.endswith(".spread") and spread < COLLAPSED and ranks.is_first:
+                        warnings.warn(
+                            f"the embeddings have collapsed: {name} {spread:.3f} of 1; try a "
+                            "smaller --lr",
+                            stacklevel=2,
+                        )
+                note = f"validation {measures[TOTAL]:.3f}"
             if progress is not None:
                 progress.advance(note=note)
-            if save_now or early.waited >= config.patience:
+            if save_now or early.waited >= optimisation.patience:
                 with ranks.together():
                     if ranks.is_first:
-                        save(out, done, config, directory, model, optimiser, early)
+                        save(done)
                 last = out / checkpoint_name(done)
             if signalled:
                 kind = Terminated if signalled == signal.SIGTERM else KeyboardInterrupt
@@ -194,18 +206,6 @@ def train(config: TrainConfig, out: Path) -> Path:
 def say(words: str) -> None:
     """Tells the user, on stderr; of several processes only the first does."""
     sys.stderr.write(f"train: {words}\n")
-
-
-def build_model(config: TrainConfig, views: Views) -> MultiTask:
-    """The untrained model of a configuration, with the published parameter counts by default."""
-    encoder = Encoder(
-        config.variant, config.dim, config.width, exact_speedups=config.exact_speedups
-    )
-    contrastive, predictive = (
-        build_objective(names, encoder.task_dim, config, views)
-        for names in (config.contrastive, config.predictive)
-    )
-    return MultiTask(encoder, contrastive, predictive, config.predictive_weight)
 
 
 @contextmanager

@@ -1,44 +1,50 @@
 """What the model gets: clips and their views as one page to look at and listen to.
 
-Letters: N clips, V=2 views, T samples, M mel bands, L frames.
+Letters: N clips, B clips of a batch, V views, T samples, F bands, L frames.
 """
 
-import dataclasses
-import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import soundfile
 import torch
-from matplotlib.image import imsave
+from torch import Tensor
 
-from slvr.command.page import data_url, render
+from slvr.command.page import render
+from slvr.command.pictures import sound_url, spectrum_url
 from slvr.pipeline.augmentations.temporal import FADE_SHAPES
-from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.loaders.batching import Batching, cut_batch, places
-from slvr.pipeline.loaders.by_clip import to_float
-from slvr.pipeline.normalise import normalise
-from slvr.pipeline.views.chains import Plan
+from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.open import open_loader
+from slvr.pipeline.stage import Stage, make_views
+from slvr.pipeline.views.contract import Step
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
 from slvr.shards.read import ShardDirectory
+from slvr.train.build import build_stage
 from slvr.train.config import TrainConfig
 from slvr.train.validation import trained_on
-from slvr.train.views import build_views
 
 PREVIEW = "preview.html"
 RANGE_DB = 80  # of the pictures, down from the loudest point of a clip and its views
 
-Floats = npt.NDArray[np.float32]
+
+class Shown(NamedTuple):
+    """A clip as training sees it."""
+
+    key: str
+    wave: Tensor
+    """(T,), normalised."""
+    views: Tensor
+    """(V, T')."""
+    steps: list[Step]
 
 
 def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     """Writes `preview.html` into `out` and returns its path.
 
-    The clips are the first that training would take, cut and normalised as there; the views are
-    drawn as there, from the same seed.
+    The clips are the first that training takes, with its cuts, its normalisation and its views.
 
     Args:
         config: of the training.
@@ -48,95 +54,89 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     Raises:
         ValueError: unusable shards, or augmentations.
     """
-    directory = ShardDirectory.open(config.shards)
-    rows, keep = directory.clips(config.split), trained_on(config)
-    if keep is not None:
-        rows = rows[rows["key"].map(keep)].reset_index(drop=True)
-    dataset = directory.dataset(config.split, keep)
-    if len(rows) == 0:
-        raise ValueError(f"{config.shards}: no clips in split {config.split!r}; ingest some first")
-    batching = Batching(min(n, len(rows)), round(config.clip_s * SAMPLE_RATE_HZ), config.seed)
-    epochs, chosen = next(places(len(rows), batching, 0))
-    pcm = cut_batch(batching, epochs, chosen, [dataset[i] for i in chosen])
-
-    waves = normalise(to_float(pcm), config.normalise)
-    views = build_views(config)
-    plan = views.sample(len(waves), (config.seed, 0, 0))
-    shown = np.stack([waves, *views.apply(waves, plan)], axis=1)  # (N, 1 + V, T)
-    clips = [
-        {
-            "key": rows["key"][row],
-            "labels": [directory.manifest.labels.get(x, x) for x in rows["labels"][row]],
-            "panels": _panels(shown[i]),
-            "steps": _steps(plan, i),
-        }
-        for i, row in enumerate(chosen)
-    ]
+    data = config.data
+    device = torch.device("cpu")
+    directory = ShardDirectory.open(data.shards)
+    rows, keep = directory.clips(data.split), trained_on(data, directory)
+    n_clips = len(rows) if keep is None else int(rows["key"].map(keep).sum())
+    batching = Batching(data.batch, round(data.clip_s * SAMPLE_RATE_HZ), data.seed)
+    loader, _ = open_loader(
+        directory, data.split, batching, device, resident=False, workers=0, keep=keep
+    )
+    stage = build_stage(config.parts, data.clip_s, data.normalise, device)
+    shown: list[Shown] = []
+    for step, batch in enumerate(loader.batches()):
+        shown += _of_step(batch.keys, batch.pcm, stage, (data.seed, step))
+        if len(shown) >= min(n, n_clips):
+            break
+    labels = dict(zip(rows["key"], rows["labels"], strict=True))
+    names = directory.manifest.labels
     page = render(
         "train",
         "preview.html.j2",
         name=directory.name,
-        clips=clips,
-        n_clips=len(rows),
+        clips=[
+            {
+                "key": clip.key,
+                "labels": [names.get(label, label) for label in labels[clip.key]],
+                "panels": _panels(clip, stage.front_end),
+                "steps": _steps(clip.steps),
+            }
+            for clip in shown[: min(n, n_clips)]
+        ],
+        n_views=stage.views.n_views,
+        n_clips=n_clips,
         range_db=RANGE_DB,
-        config=dataclasses.asdict(config),
+        config=config.flat(),
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / PREVIEW, page)
     return out / PREVIEW
 
 
-def _panels(waves: Floats) -> list[dict[str, str]]:
-    """Picture and sound of a clip and its views (1 + V, T), at one brightness and one level."""
-    images = FrontEnd()(torch.from_numpy(waves))[:, 0].numpy()  # (1 + V, M, L)
-    loudest_db = float(images.max())
-    audible = 0.9 * waves / max(float(np.abs(waves).max()), 1e-8)
+def _of_step(
+    keys: tuple[str, ...], pcm: Tensor, stage: Stage, seed: tuple[int, int]
+) -> list[Shown]:
+    """The B clips (B, T) of a training step."""
+    waves, views, plan = make_views(pcm, seed, stage.views, stage.normalisation)
+    return [Shown(key, waves[i], views[:, i], plan.describe(i)) for i, key in enumerate(keys)]
+
+
+def _panels(clip: Shown, front_end: FrontEnd) -> list[dict[str, str]]:
+    """Picture and sound of a clip and its views, at one brightness and one level."""
+    waves = [clip.wave, *clip.views]
+    images = [front_end(wave[None])[0, front_end.log_mel].numpy() for wave in waves]  # (F, L)
+    loudest_db = max(float(image.max()) for image in images)
+    peak = max(float(wave.abs().max()) for wave in waves)
     return [
         {
             "title": title,
-            "picture": data_url("image/png", _png(image, loudest_db)),
-            "audio": data_url("audio/flac", _flac(wave)),
+            "picture": spectrum_url(image, loudest_db, RANGE_DB),
+            "audio": sound_url((0.9 * wave / max(peak, 1e-8)).numpy(), SAMPLE_RATE_HZ),
         }
-        for title, image, wave in zip(("clip", "view 1", "view 2"), images, audible, strict=True)
+        for title, image, wave in zip(
+            ["clip", *(f"view {v + 1}" for v in range(len(clip.views)))], images, waves, strict=True
+        )
     ]
 
 
-def _png(image: Floats, loudest_db: float) -> bytes:
-    buffer = io.BytesIO()
-    imsave(
-        buffer,
-        image,
-        vmin=loudest_db - RANGE_DB,
-        vmax=loudest_db,
-        cmap="magma",
-        origin="lower",
-        format="png",
-    )
-    return buffer.getvalue()
-
-
-def _flac(wave: Floats) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def _steps(plan: Plan, clip: int) -> list[dict[str, Any]]:
-    """For each link of the chain its name, and per parameter its name and value in each view."""
+def _steps(steps: list[Step]) -> list[dict[str, Any]]:
+    """For each thing done its name, and per parameter its name and value in each view."""
     return [
         {
             "name": step.name,
             "params": [
-                {"name": name, "values": [_value(name, view[name]) for view in step.params]}
-                for name in step.params[0]
+                {"name": name, "values": [_value(step.name, name, view) for view in step.params]}
+                for name in dict.fromkeys(name for view in step.params for name in view)
             ],
         }
-        for step in plan.describe(clip)
+        for step in steps
     ]
 
 
-def _value(name: str, value: float | list[float]) -> str:
-    if name == "shape":
-        return FADE_SHAPES[int(np.ravel(value)[0])]
-    numbers = np.ravel(value).tolist()
+def _value(step: str, name: str, view: Mapping[str, float | list[float]]) -> str:
+    """A parameter of a view in words; nothing where the view has none of that name."""
+    numbers = np.ravel(view.get(name, [])).tolist()
+    if (step, name) == ("fade", "shape"):
+        return FADE_SHAPES[int(numbers[0])]
     return ", ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in numbers)

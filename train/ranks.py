@@ -11,38 +11,37 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from slvr.command.line import DONE
-from slvr.train.config import TrainConfig
+from slvr.train.config import Devices
 
 T = TypeVar("T")
 
 
-def open_fabric(config: TrainConfig) -> Fabric:
-    """Fabric on the configured devices; under torchrun one for each process that it has started.
+def open_fabric(chosen: Devices, batch: int, unused: bool) -> Fabric:
+    """Fabric on the chosen devices; under torchrun one for each process that it has started.
+
+    Args:
+        chosen: the devices.
+        batch: clips a step, over all processes.
+        unused: whether some weights may get no gradient, like those of a task that nobody trains.
 
     Raises:
         ValueError: no such devices, or a batch that cannot be shared out evenly.
     """
-    devices, num_nodes = config.devices, config.num_nodes
+    devices, num_nodes = chosen.devices, chosen.num_nodes
     if dist.is_available() and dist.is_torchelastic_launched():
         n_local, n_all = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         devices, num_nodes = str(n_local), n_all // n_local
     one = num_nodes == 1 and (devices == "1" or devices.endswith(","))
-    one_task = "none" in (config.contrastive, config.predictive)
     fabric = Fabric(
-        accelerator=config.accelerator,
-        strategy="auto"
-        if one
-        else DDPStrategy(
-            # what the other task has of its own in the encoder gets no gradient
-            find_unused_parameters=one_task and config.variant != "none",
-        ),
+        accelerator=chosen.accelerator,
+        strategy="auto" if one else DDPStrategy(find_unused_parameters=unused),
         devices=devices,
         num_nodes=num_nodes,
-        precision=config.precision,
+        precision=chosen.precision,
     )
-    if config.batch % fabric.world_size or config.batch < 2 * fabric.world_size:
+    if batch % fabric.world_size or batch < 2 * fabric.world_size:
         raise ValueError(
-            f"--batch {config.batch}: cannot be shared out to {fabric.world_size} processes; give "
+            f"--batch {batch}: cannot be shared out to {fabric.world_size} processes; give "
             "a multiple of their number, at least two clips each"
         )
     return fabric

@@ -18,39 +18,43 @@ from slvr.command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
 from slvr.command.page import render
 from slvr.command.record import RECORD
 from slvr.model.checkpoint import BEST
-from slvr.model.multitask import MultiTask
+from slvr.model.learner import Learner
 from slvr.shards.files import write_text
 from slvr.train.config import TrainConfig
-from slvr.train.log import LOG, LOSSES, THROUGHPUT, VALIDATION
+from slvr.train.log import LOG, THROUGHPUT, VALIDATION
 from slvr.train.validation import EarlyStop
 
 REPORT = "report.html"
 N_POINTS = 400  # of a curve: longer logs are drawn as means of as many stretches
-GEOMETRY = {  # as in `slvr.train.validation.validate`
+MEASURES = {
     "alignment": "mean squared distance of two views; lower is better",
     "uniformity": "log of the mean Gaussian potential over pairs of clips; lower is better",
     "spread": "1 where the embeddings fill the sphere, 0 where they have collapsed",
+    "ap": "average precision of telling whether the augmentation was applied",
+    "r2": "explained share of how the augmentation's parameters differ between the views",
 }
+"""First word of a measure's name -> what it means."""
 
 
-def count_parameters(model: MultiTask) -> tuple[int, int]:
+def count_parameters(model: Learner) -> tuple[int, int]:
     """Trained values of the encoder, and of the whole model with its heads."""
     encoder = sum(p.numel() for p in model.encoder.parameters())
     return encoder, sum(p.numel() for p in model.parameters())
 
 
-def write_report(out: Path, config: TrainConfig, model: MultiTask, device: torch.device) -> Path:
+def write_report(out: Path, config: TrainConfig, model: Learner, device: torch.device) -> Path:
     """Writes `report.html` from the tables and `run.json` in a run's folder; returns its path."""
     steps, rates = pd.read_csv(out / LOG), pd.read_csv(out / THROUGHPUT)
     held = pd.read_csv(out / VALIDATION) if (out / VALIDATION).exists() else None
-    best = None if held is None else best_step(held, config)
+    best = None if held is None else best_step(held, config.optimisation.min_delta)
     record = json.loads((out / RECORD).read_text(encoding="utf-8"))
     done = int(steps["step"].iloc[-1]) if len(steps) else 0
     page = render(
         "train",
         "report.html.j2",
         title=out.name,
-        summary=f"{config.recipe}, {done:,} of {config.steps:,} steps on {config.shards}",
+        summary=f"{config.recipe}, {done:,} of {config.optimisation.steps:,} steps on "
+        f"{config.data.shards}",
         facts=_facts(model, rates, held, best) | {"device": _machine(device)},
         sections={
             heading: section
@@ -68,15 +72,15 @@ def write_report(out: Path, config: TrainConfig, model: MultiTask, device: torch
     return out / REPORT
 
 
-def best_step(held: pd.DataFrame, config: TrainConfig) -> int | None:
+def best_step(held: pd.DataFrame, min_delta: float) -> int | None:
     """The step of the last validation that was progress, whose model `best.safetensors` holds."""
     early = EarlyStop()
-    better = [early.update(loss, config.min_delta) for loss in held["total"]]
+    better = [early.update(loss, min_delta) for loss in held["total"]]
     return int(held["step"][better].iloc[-1]) if any(better) else None
 
 
 def _facts(
-    model: MultiTask, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
+    model: Learner, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
 ) -> dict[str, str]:
     encoder, whole = count_parameters(model)
     facts = {"parameters": f"{encoder:,} in the encoder, {whole:,} with the heads"}
@@ -105,9 +109,10 @@ def _sections(
 ) -> dict[str, dict[str, Any]]:
     """Heading -> charts and a note, for each part of the page; a part may have no charts."""
     marks = "" if held is None else " Points: validation; dashed line: the best checkpoint."
-    sections = {
+    losses = [name for name in steps.columns if name not in ("step", "lr")]
+    sections: dict[str, dict[str, Any]] = {
         "Losses": {
-            "charts": [curve(name, steps, held, best=best) for name in LOSSES if _has(steps, name)],
+            "charts": [curve(name, steps, held, best=best) for name in losses if _has(steps, name)],
             "note": f"Training, in the training's mode of the batch norms.{marks}",
         },
         "Learning rate and throughput": {
@@ -124,18 +129,15 @@ def _sections(
         },
     }
     if held is not None:
-        shown = [*LOSSES, *GEOMETRY]
-        precision = [name for name in held.columns.drop("step") if name not in shown]
-        sections["Prediction of the augmentations"] = {
-            "charts": [curve(name, held, best=best) for name in precision if _has(held, name)],
-            "note": "Validation. ap: average precision of telling whether the augmentation was "
-            "applied; r2: explained share of how its parameters differ between the views.",
-        }
-        sections["Contrastive embeddings"] = {
-            "charts": [curve(name, held, best=best) for name in GEOMETRY if _has(held, name)],
-            "note": "Validation. "
-            + " ".join(f"{name}: {means}." for name, means in GEOMETRY.items()),
-        }
+        measures = [name for name in held.columns if name not in ("step", *losses)]
+        for head in dict.fromkeys(name.partition(".")[0] for name in measures):
+            shown = [name for name in measures if name.startswith(f"{head}.")]
+            kinds = dict.fromkeys(name.split(".")[1].partition("_")[0] for name in shown)
+            means = [f"{kind}: {MEASURES[kind]}." for kind in kinds if kind in MEASURES]
+            sections[f"What {head} has learnt"] = {
+                "charts": [curve(name, held, best=best) for name in shown if _has(held, name)],
+                "note": " ".join(["Validation.", *means]),
+            }
     return sections
 
 

@@ -60,7 +60,7 @@ class AdaptedConv(nn.Module):
         self.norms = nn.ModuleList(ViewNorm(channels) for _ in range(n_tasks))
 
     def forward(self, x: Tensor, task: int, passes: Passes = ONE) -> Tensor:
-        """Return the output for the task with this index."""
+        """The output for the task with this index."""
         if self.variant == "parallel" and self.fold:
             adapter = self.adapters[task].get_parameter("weight")
             kernel = self.conv.weight + F.pad(adapter, (1, 1, 1, 1))

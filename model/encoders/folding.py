@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from slvr.model.encoders.adapters import AdaptedConv
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.model.norms import ONE, Passes, ViewNorm
 
 
-def folded(encoder: Encoder) -> Encoder:
-    """Return a frozen copy whose convolutions contain the adapters and the batch norms.
+def folded(encoder: ResNet18) -> ResNet18:
+    """A frozen copy whose convolutions contain the adapters and the batch norms.
 
     The same embeddings as the encoder's in eval mode, up to rounding. It cannot be trained or
     saved; the norms at the end of each task, which follow a ReLU, stay as they are.
@@ -65,7 +65,7 @@ def _fused(conv: nn.Module, norm: nn.Module) -> tuple[nn.Conv2d, _Same]:
 
 
 def _without_adapter(adapted: AdaptedConv, task: int) -> nn.Conv2d:
-    """Return the convolution that gives what one task's norm gets.
+    """The convolution that gives what one task's norm gets.
 
     Parallel: W + A at the middle tap. Series, where N'(y) = s y + b: y + A N'(y) = (1 + A s) W x +
     A b; the padding is that of W alone, since all that follows it is 1x1.

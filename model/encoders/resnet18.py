@@ -7,20 +7,23 @@ Shapes: B clips, C channels, F mel bins, L frames, D embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slvr.model.encoders.adapters import AdaptedConv
+from slvr.model.encoders.contract import ALL, Embedded, Encoder, Images
 from slvr.model.norms import ONE, Passes, ViewNorm
 
 VARIANTS = ("none", "split", "bn", "series", "parallel")
 TASKS = ("contrastive", "predictive")
 
 
-class Encoder(nn.Module):
+class ResNet18(Encoder):
     """`encoder(x, task)`: (B, 3, F, L) float32 features -> (B, D) embedding for that task.
 
     | variant    | each task has its own                                                  |
@@ -38,16 +41,29 @@ class Encoder(nn.Module):
         dim: values of the whole embedding; each task has half of them (all of them in `none`).
         width: channels of the first stage; the later ones have 2, 4 and 8 times as many.
         in_channels: channels of the features.
-        exact_speedups: compute once what the tasks share, both views as one batch, in channels-last
+        exact_speedups: compute once what the tasks share, the views as one batch, in channels-last
             memory, with parallel adapters folded into their 3x3 kernels: same outputs, gradients
             and running statistics, up to rounding.
-
-    Attributes:
-        task_dim: values of one task's embedding.
 
     Raises:
         ValueError: unknown variant, or an odd `dim` that two tasks should share.
     """
+
+    NAME = "resnet18"
+
+    @dataclass(frozen=True)
+    class Config:
+        """ResNet-18 in the five variants of MT-SLVR."""
+
+        variant: Literal["none", "split", "bn", "series", "parallel"] = "parallel"
+        """What each task has of its own in the encoder."""
+        dim: int = 1000
+        """Values of the whole embedding, 1 or more; two tasks have half each."""
+        width: int = 64
+        """Channels of the first stage, 1 or more."""
+        exact_speedups: bool = True
+        """The views as one batch, what the tasks share computed once, parallel adapters folded: the
+        same up to rounding."""
 
     def __init__(
         self,
@@ -62,11 +78,14 @@ class Encoder(nn.Module):
         if variant not in VARIANTS:
             raise ValueError(f"unknown variant {variant!r}: choose from {', '.join(VARIANTS)}")
         n_heads = 1 if variant == "none" else len(TASKS)
-        if dim % n_heads:
-            raise ValueError(f"dim={dim} cannot be halved between two tasks: give an even number")
+        if dim < n_heads or dim % n_heads or width < 1:
+            raise ValueError(
+                f"dim={dim}, width={width}: expected a positive width, and a positive dim that "
+                f"{n_heads} tasks can share evenly"
+            )
         self.variant = variant
-        self.dim = dim
-        self.task_dim = dim // n_heads
+        self.tasks = (ALL,) if variant == "none" else TASKS
+        self.dims = dict.fromkeys(TASKS, dim // n_heads) | {ALL: dim}
         self.exact_speedups = exact_speedups
         adapted = variant in ("bn", "series", "parallel")
         n_own = len(TASKS) if adapted else 1
@@ -82,70 +101,103 @@ class Encoder(nn.Module):
         self.layer3 = stage(2 * width, 4 * width, 2, n_own)
         self.layer4 = stage(4 * width, 8 * width, 2, n_own)
         self.end_norms = nn.ModuleList(ViewNorm(8 * width) for _ in TASKS if adapted)
-        self.heads = nn.ModuleList(nn.Linear(8 * width, self.task_dim) for _ in range(n_heads))
+        self.heads = nn.ModuleList(nn.Linear(8 * width, dim // n_heads) for _ in range(n_heads))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @classmethod
+    def build(cls, config: Config, images: Images) -> ResNet18:
+        """The untrained encoder of a configuration, with the published size by default."""
+        return cls(
+            config.variant,
+            config.dim,
+            config.width,
+            images.channels,
+            exact_speedups=config.exact_speedups,
+        )
+
+    def shape(self) -> dict[str, Any]:
+        """The arguments that make the same network."""
+        width, in_channels = self.conv1.weight.shape[:2]
+        return {
+            "variant": self.variant,
+            "dim": self.dims[ALL],
+            "width": width,
+            "in_channels": in_channels,
+        }
+
     def forward(self, x: Tensor, task: str) -> Tensor:
-        """Return the embedding of each clip.
+        """The embedding of each clip.
 
         Args:
             x: (B, C, F, L) features.
             task: `"contrastive"`, `"predictive"` or `"all"`.
 
         Returns:
-            (B, task_dim), or (B, dim) for `"all"`: the contrastive half, then the predictive one.
-            `none` has a single embedding: every task returns it, and `"all"` returns it once.
+            (B, dims[task]); for `"all"` the contrastive half, then the predictive one. `none` has
+            a single embedding: every task gets it, and `"all"` holds it once.
 
         Raises:
             ValueError: unknown task.
         """
-        if task not in (*TASKS, "all"):
-            raise ValueError(f"unknown task {task!r}: choose from {', '.join(TASKS)}, all")
+        branches = self._branches(task)
         trunk = self._trunk(x)
-        if self.variant == "none":
-            return self._branch(trunk, 0)
-        if task == "all":
-            return torch.cat([self._branch(trunk, 0), self._branch(trunk, 1)], dim=1)
-        return self._branch(trunk, TASKS.index(task))
+        return torch.cat([self._branch(trunk, branch) for branch in branches], dim=1)
 
-    def both(
-        self, x1: Tensor, x2: Tensor, tasks: Sequence[str] = TASKS
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Return the embeddings of two views for each of the tasks.
+    def embed(self, views: Tensor, tasks: Sequence[str]) -> dict[str, Embedded]:
+        """The embeddings of (V, B, C, F, L) views for each of the tasks.
 
-        In training mode each view has its own batch statistics, and the running statistics move as
-        in separate passes: view 1 and view 2 for the first task, then both again for the second.
-        (In `none` there are two passes: the tasks have one embedding.)
-
-        Args:
-            x1: (B, C, F, L) features of the first view.
-            x2: (B, C, F, L) features of the second.
-            tasks: of `TASKS`.
-
-        Returns:
-            ((B, task_dim), (B, task_dim)) of the two views, for each task.
+        With `bn_views` "separate" each view has its own batch statistics in training mode, and the
+        running statistics move as in separate passes: view after view for the first task, then all
+        of them again for the second; `all` is a task like them. (In `none` there is one pass a
+        view: the tasks share it.)
         """
-        assert x1.shape == x2.shape, "views are of the same clips"
-        own = tasks[:1] if self.variant == "none" else tasks
-        if self.exact_speedups:
-            views = Passes(views=2)
-            trunk = self._trunk(torch.cat([x1, x2]), views._replace(rounds=len(own)))
-            branches = [0 if self.variant == "none" else TASKS.index(task) for task in own]
-            embedded = [self._branch(trunk, branch, views).chunk(2) for branch in branches]
-        else:
-            embedded = [(self(x1, task), self(x2, task)) for task in own]
-        return [(h1, h2) for h1, h2 in embedded] * (len(tasks) // len(own))
+        if not self.exact_speedups:
+            own = {task: ALL if self.variant == "none" else task for task in tasks}
+            found = super().embed(views, tuple(dict.fromkeys(own.values())))
+            return {task: found[name] for task, name in own.items()}
+        of_task = {task: self._branches(task) for task in tasks}
+        rounds = list(dict.fromkeys(of_task.values()))  # one where the tasks are the same
+        passes = Passes(views=len(views) if self.bn_views == "separate" else 1)
+        trunk = self._trunk(views.flatten(0, 1), passes._replace(rounds=len(rounds)))
+        embedded = {
+            branch: self._branch(
+                trunk, branch, passes._replace(rounds=sum(branch in each for each in rounds))
+            ).view(*views.shape[:2], -1)
+            for branch in dict.fromkeys(branch for branches in rounds for branch in branches)
+        }
+        return {
+            task: Embedded(torch.cat([embedded[branch] for branch in branches], dim=-1))
+            for task, branches in of_task.items()
+        }
+
+    def folded(self) -> ResNet18:
+        """A frozen copy made of convolutions alone: see `slvr.model.encoders.folding`."""
+        from slvr.model.encoders.folding import folded  # noqa: PLC0415  # it imports this module
+
+        return folded(self)
+
+    def _branches(self, task: str) -> tuple[int, ...]:
+        """Which heads make up the embedding of a task.
+
+        Raises:
+            ValueError: unknown task.
+        """
+        if task not in self.dims:
+            raise ValueError(f"unknown task {task!r}: choose from {', '.join(self.dims)}")
+        if self.variant == "none":
+            return (0,)
+        return tuple(range(len(TASKS))) if task == ALL else (TASKS.index(task),)
 
     def _stages(self) -> tuple[list[nn.ModuleList], list[nn.ModuleList]]:
-        """Return the residual stages that are one function for all tasks, and the others."""
+        """The residual stages that are one function for all tasks, and the others."""
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
         n_shared = 1 if self.end_norms else len(stages)
         return stages[:n_shared], stages[n_shared:]
 
     def _trunk(self, x: Tensor, passes: Passes = ONE) -> Tensor:
-        """Return the (B, C', F', L') image up to which the tasks are one function."""
+        """The (B, C', F', L') image up to which the tasks are one function."""
         if self.exact_speedups:
             # a tenth faster on a CPU and for tensor cores. The weights stay as they are: that costs
             # nothing measurable, and a fused optimiser goes wrong where its state lies otherwise
@@ -154,7 +206,7 @@ class Encoder(nn.Module):
         return _through(self._stages()[0], x, 0, passes)
 
     def _branch(self, x: Tensor, task: int, passes: Passes = ONE) -> Tensor:
-        """Return the (B, task_dim) embedding of one task from the trunk's output."""
+        """The (B, D) embedding of one task from the trunk's output."""
         x = _through(self._stages()[1], x, task, passes)
         if self.end_norms:
             x = F.relu_(self.end_norms[task](x, passes))

@@ -14,7 +14,7 @@ from slvr.model.gather import gathered, processes, rank
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float, *, over_ranks: bool = False) -> Tensor:
-    """Return the normalised temperature-scaled cross-entropy of two views, a scalar.
+    """The normalised temperature-scaled cross-entropy of two views, a scalar.
 
     l(i,j) = -log( exp(s_ij / t) / sum_{k != i} exp(s_ik / t) ), s the cosine similarity, averaged
     over the 2B pairs (i,j) of a view and its partner (SimCLR, Chen et al., ICML 2020, eq. 1). The
@@ -41,7 +41,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float, *, over_ranks: bool = Fa
 
 
 def simsiam(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
-    """Return the symmetrised negative cosine similarity, a scalar in [-1, 1].
+    """The symmetrised negative cosine similarity, a scalar in [-1, 1].
 
     (D(p1, stop(z2)) + D(p2, stop(z1))) / 2 with D(p, z) = -cos(p, z): no gradient flows into z
     (SimSiam, Chen & He, CVPR 2021, eq. 2 and 4).

@@ -10,6 +10,7 @@ from torch import Tensor
 Params = dict[str, Tensor]
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """One kind of change to a waveform: a frozen value, sampling apart from applying."""
 
@@ -19,13 +20,13 @@ class Augmentation(Protocol):
         ...
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
-        """Parameters of n rows, drawn on ``device`` from ``generator``, which lives there."""
+        """Parameters of n rows, drawn on `device` from `generator`, which lives there."""
         ...
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """The changed waveforms: (n, T) float32 or bfloat16 -> the same shape and dtype.
 
-        Pure and out of place; row i depends on row i of ``x`` and ``params`` alone; no loop over
+        Pure and out of place; row i depends on row i of `x` and `params` alone; no loop over
         rows and nothing that makes the host wait for the device.
         """
         ...
@@ -41,6 +42,31 @@ class Comparable(Protocol):
         Traded places change the sign and nothing else.
         """
         ...
+
+
+def check_range(what: str, low: float, high: float, least: float, most: float) -> None:
+    """Refuses a range to draw from that does not lie within limits.
+
+    Raises:
+        ValueError: not `least <= low <= high <= most`.
+    """
+    if not least <= low <= high <= most:
+        raise ValueError(
+            f"{what}: expected {least:g} <= least <= greatest <= {most:g}, got {low:g} to {high:g}"
+        )
+
+
+def check_reach(what: str, reach: float, most: float) -> None:
+    """Refuses a greatest value to draw that is 0 or beyond a limit.
+
+    Raises:
+        ValueError: not `0 < reach <= most`.
+    """
+    if not 0 < reach <= most:
+        raise ValueError(
+            f"{what}: expected more than 0 and at most {most:g}, got {reach:g}; to do without it, "
+            "leave the augmentation out"
+        )
 
 
 def uniform(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slvr.pipeline.augmentations.contract import Params, uniform
+from slvr.pipeline.augmentations.contract import Params, check_range, uniform
 from slvr.pipeline.augmentations.resampling import fast_fft_length
 
 # The published noise divides its amplitude spectrum by m^f_decay, where m rises linearly from
@@ -18,16 +18,28 @@ SPECTRAL_RANGE = 8000**0.5
 
 @dataclass(frozen=True)
 class ColouredNoise:
-    """Gaussian noise with an amplitude spectrum of ``1 / m^f_decay``.
+    """Gaussian noise with an amplitude spectrum of `1 / m^f_decay`.
 
-    Params: ``snr_db``, against the clip's RMS as it comes in; ``f_decay``, 0 white, 1 pink-like,
-    negative rising; ``noise_seed``, from which the noise itself follows: it is a function of seed
+    Params: `snr_db`, against the clip's RMS as it comes in; `f_decay`, 0 white, 1 pink-like,
+    negative rising; `noise_seed`, from which the noise itself follows: it is a function of seed
     and bin number, not of a generator's state, so that a row replays alone and on any device.
+
+    Args:
+        name: of the label column.
+        f_decay: least and greatest.
+        snr_db: least and greatest.
+
+    Raises:
+        ValueError: a range that cannot be.
     """
 
     name: str
     f_decay: tuple[float, float]
     snr_db: tuple[float, float] = (3, 30)
+
+    def __post_init__(self) -> None:
+        check_range(f"{self.name}, decay", *self.f_decay, -10, 10)
+        check_range(f"{self.name}, signal-to-noise ratio in dB", *self.snr_db, -100, 100)
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
         """Levels, colours and seeds of n rows."""
@@ -41,7 +53,7 @@ class ColouredNoise:
         """Level and colour; seeds have no order."""
         ranges = {"snr_db": self.snr_db, "f_decay": self.f_decay}
         return {
-            name: (first[name] - second[name]) / (high - low)
+            name: (first[name] - second[name]) / ((high - low) or 1)
             for name, (low, high) in ranges.items()
         }
 

@@ -20,12 +20,12 @@ PADDING_SAMPLES = 64  # silence after the clip, so that its end does not ring in
 
 
 def fast_fft_length(n_samples: int) -> int:
-    """The least even length of at least ``n_samples`` with prime factors 2, 3 and 5 only."""
+    """The least even length of at least `n_samples` with prime factors 2, 3 and 5 only."""
     return 2 * int(next_fast_len((n_samples + 1) // 2, real=True))
 
 
 def resample(x: Tensor, ratio: Tensor) -> Tensor:
-    """(n, T) float32 waveforms ``y(t) = x(ratio t)``, without aliases, silent beyond x's end.
+    """(n, T) float32 waveforms `y(t) = x(ratio t)`, without aliases, silent beyond x's end.
 
     One FFT of the whole clip removes what would pass half the sample rate, and oversamples.
 
@@ -49,7 +49,7 @@ def resample(x: Tensor, ratio: Tensor) -> Tensor:
 def spline_prefilter(frequency: Tensor) -> Tensor:
     """(F,) gains that turn a spectrum into that of its oversampled cubic B-spline coefficients.
 
-    ``6 / (4 + 2 cos(2 pi f / OVERSAMPLING))``, the inverse of a cubic B-spline at the grid points.
+    `6 / (4 + 2 cos(2 pi f / OVERSAMPLING))`, the inverse of a cubic B-spline at the grid points.
 
     Args:
         frequency: (F,) in cycles per sample before oversampling, 0 to 0.5. The bin at 0.5 stands

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from slvr.pipeline.augmentations.contract import Params, uniform
+from slvr.pipeline.augmentations.contract import Params, check_range, check_reach, uniform
 from slvr.pipeline.augmentations.resampling import (
     OVERSAMPLING,
     read_spline,
@@ -19,52 +19,69 @@ from slvr.pipeline.augmentations.resampling import (
     spline_prefilter,
 )
 from slvr.pipeline.augmentations.vocoder import istft, restore_level, stretch
-from slvr.pipeline.blocks import block_rows, in_blocks, kinds, possible
+from slvr.pipeline.blocks import block_rows, in_blocks, maybe_any, rows_apart
 
 # Frequency ratios the published models were trained with: those that torch-audiomentations'
 # PitchShift finds fast at 16 kHz within an octave.
 DOWN = [Fraction(r) for r in ("1/2", "64/125", "5/8", "16/25", "25/32", "4/5", "125/128")]
 PUBLISHED_RATIOS = (*DOWN, *(1 / ratio for ratio in reversed(DOWN)))
-CONTINUOUS_RANGE_SEMITONES = 15.0
 # A clip of 10 s: its spectra, and what the vocoder makes of them, are 12 MB.
 CPU_VOCODER_SAMPLES = 2**18
 
 
 @dataclass(frozen=True)
 class PitchShift:
-    """Every frequency multiplied by ``2^(semitones / 12)``; duration and level stay.
+    """Every frequency multiplied by `2^(semitones / 12)`; duration and level stay.
 
     Args:
-        grid: ``"published"`` draws from ``PUBLISHED_RATIOS``, each as likely; ``"continuous"``
-            from U(-15, 15) semitones, the range the paper states.
+        grid: `published` draws from those of `PUBLISHED_RATIOS` that are not wider, each as
+            likely; `continuous` from U(-widest, widest).
+        name: of the label column.
+        widest_semitones: shift up and down; the paper states 15, its ratios are within 12.
 
-    Params: ``semitones``.
+    Params: `semitones`.
+
+    Raises:
+        ValueError: another grid, or a width that cannot be.
     """
 
     grid: Literal["published", "continuous"] = "published"
     name: str = "pitch_shift"
+    widest_semitones: float = 15.0
 
     def __post_init__(self) -> None:
+        check_reach(f"{self.name}, widest in semitones", self.widest_semitones, 48)
         if self.grid not in ("published", "continuous"):
             raise ValueError(
                 f'pitch shift: expected grid "published" or "continuous", got {self.grid!r}'
             )
+        if self.grid == "published" and not self._ratios():
+            raise ValueError(
+                f"{self.name}: none of the published ratios is within {self.widest_semitones:g} "
+                "semitones; expected 0.41 or more, or the continuous grid"
+            )
+
+    def _ratios(self) -> list[float]:
+        """Those of the published ratios that may be drawn."""
+        ratios = map(float, PUBLISHED_RATIOS)
+        return [r for r in ratios if abs(12 * math.log2(r)) <= self.widest_semitones]
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
         """Intervals of n rows."""
         if self.grid == "continuous":
-            low, high = -CONTINUOUS_RANGE_SEMITONES, CONTINUOUS_RANGE_SEMITONES
+            low, high = -self.widest_semitones, self.widest_semitones
             return {"semitones": uniform(low, high, n, generator, device)}
         # Copied without waiting for the device, as everything that a training step uploads.
-        ratios = torch.tensor([float(ratio) for ratio in PUBLISHED_RATIOS])
-        ratios = ratios.to(device, non_blocking=True)
+        ratios = torch.tensor(self._ratios()).to(device, non_blocking=True)
         drawn = torch.randint(len(ratios), (n,), generator=generator, device=device)
         return {"semitones": 12 * torch.log2(ratios)[drawn]}
 
     def differences(self, first: Params, second: Params) -> Params:
         """The interval between them."""
-        widest = 24 if self.grid == "published" else 2 * CONTINUOUS_RANGE_SEMITONES
-        return {"semitones": (first["semitones"] - second["semitones"]) / widest}
+        widest = self.widest_semitones
+        if self.grid == "published":
+            widest = 12 * math.log2(max(self._ratios()))
+        return {"semitones": (first["semitones"] - second["semitones"]) / (2 * widest)}
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Shifted (n, T) waveforms.
@@ -76,9 +93,9 @@ class PitchShift:
         x, dtype = x.float(), x.dtype
         ratio = torch.exp2(params["semitones"].double() / 12)
         y = torch.empty_like(x)
-        for rows in kinds(ratio < 1):
+        for rows in rows_apart(ratio < 1):
             read, chosen = x[rows], ratio[rows]
-            if possible(chosen > 1):
+            if maybe_any(chosen > 1):
                 read = resample(read, chosen.clamp(min=1))
             n_rows = block_rows(read, CPU_VOCODER_SAMPLES)
             y[rows] = in_blocks(_stretch_and_read, n_rows, read, chosen)
@@ -90,7 +107,7 @@ def _stretch_and_read(x: Tensor, ratio: Tensor) -> Tensor:
     frame, hop = 768, 256
     n_samples = x.shape[-1]
     spectra = stretch(x, 1 / ratio, frame, hop)
-    if possible(ratio < 1):
+    if maybe_any(ratio < 1):
         # The spectra are at hand: here oversampling needs no further transform.
         spectra *= spline_prefilter(torch.linspace(0, 0.5, frame // 2 + 1, device=x.device))
         coefficients = istft(spectra, OVERSAMPLING * frame, OVERSAMPLING * hop)
@@ -110,18 +127,31 @@ class TimeStretch:
     A longer result keeps its head, a shorter one is followed by its own beginning.
     Events move apart by the rate, each to within 8 ms of where it belongs.
 
-    Params: ``rate``, U(0.5, 1.5) rounded to 0.01; above 1 is faster.
+    Args:
+        name: of the label column.
+        rates: slowest and fastest.
+
+    Params: `rate`, U(slowest, fastest) rounded to 0.01; above 1 is faster.
+
+    Raises:
+        ValueError: rates that cannot be.
     """
 
     name: str = "time_stretch"
+    rates: tuple[float, float] = (0.5, 1.5)
+
+    def __post_init__(self) -> None:
+        check_range(f"{self.name}, rate", *self.rates, 0.01, 100)
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
         """Rates of n rows."""
-        return {"rate": torch.round(uniform(0.5, 1.5, n, generator, device) * 100) / 100}
+        return {"rate": torch.round(uniform(*self.rates, n, generator, device) * 100) / 100}
 
     def differences(self, first: Params, second: Params) -> Params:
         """How much faster, on a logarithmic scale: from 0.5 to 1.5 is a factor of 3."""
-        return {"log_rate": torch.log(first["rate"] / second["rate"]) / math.log(3)}
+        slowest, fastest = self.rates
+        widest = math.log(fastest / slowest) or 1
+        return {"log_rate": torch.log(first["rate"] / second["rate"]) / widest}
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Stretched (n, T) waveforms."""
@@ -131,7 +161,7 @@ class TimeStretch:
 
 
 def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
-    """(n, T) waveforms played ``rate`` (n,) times as fast; those that end early begin again."""
+    """(n, T) waveforms played `rate` (n,) times as fast; those that end early begin again."""
     frame, hop = 2048, 512  # the published ones
     n_samples = x.shape[-1]
     y = istft(stretch(x, rate, frame, hop), frame, hop)[:, frame // 2 : frame // 2 + n_samples]
@@ -142,7 +172,7 @@ def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
     wanted = _energy(x * (heard - t).clamp_(0, 1)) / heard
     present = _energy(y * (length - t[: y.shape[-1]]).clamp_(0, 1)) / length
     y = restore_level(y, wanted, present)
-    if possible(length < n_samples):
+    if maybe_any(length < n_samples):
         y = y.gather(1, t.remainder(length).long())
     return y
 

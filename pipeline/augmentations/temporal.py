@@ -8,32 +8,44 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slvr.pipeline.augmentations.contract import Params, uniform
+from slvr.pipeline.augmentations.contract import Params, check_reach, uniform
 
 FADE_SHAPES = ("linear", "logarithmic", "exponential")
 
 
 @dataclass(frozen=True)
 class Fade:
-    """A fade in and a fade out, each up to half of the clip, of one shape.
+    """A fade in and a fade out of one shape.
 
-    Params: ``fade_in`` and ``fade_out``, fractions of the clip, U(0, 0.5) each; ``shape``, an
-    index into ``FADE_SHAPES``.
+    Args:
+        name: of the label column.
+        longest: of either, as a fraction of the clip, at most 0.5.
+
+    Params: `fade_in` and `fade_out`, fractions of the clip, U(0, longest) each; `shape`, an index
+    into `FADE_SHAPES`.
+
+    Raises:
+        ValueError: a length that cannot be.
     """
 
     name: str = "fade"
+    longest: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_reach(f"{self.name}, longest", self.longest, 0.5)
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
         """Lengths and shapes of n rows."""
         return {
-            "fade_in": uniform(0, 0.5, n, generator, device),
-            "fade_out": uniform(0, 0.5, n, generator, device),
+            "fade_in": uniform(0, self.longest, n, generator, device),
+            "fade_out": uniform(0, self.longest, n, generator, device),
             "shape": torch.randint(len(FADE_SHAPES), (n,), generator=generator, device=device),
         }
 
     def differences(self, first: Params, second: Params) -> Params:
         """Lengths of the two fades; shapes have no order."""
-        return {name: 2 * (first[name] - second[name]) for name in ("fade_in", "fade_out")}
+        names = ("fade_in", "fade_out")
+        return {name: (first[name] - second[name]) / self.longest for name in names}
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Faded (n, T) waveforms."""
@@ -50,31 +62,43 @@ class Fade:
 
 
 def _progress(t: Tensor, length: Tensor) -> Tensor:
-    """(n, T) values that rise from 0 to 1 over the first ``length`` (n, 1) samples, and on."""
+    """(n, T) values that rise from 0 to 1 over the first `length` (n, 1) samples, and on."""
     return (t + (length == 0)) / (length - 1).clamp(min=1)
 
 
 @dataclass(frozen=True)
 class TimeMasking:
-    """One stretch of silence of up to an eighth of the clip.
+    """One stretch of silence.
 
-    Params: ``length``, a fraction of the clip, U(0, 0.125); ``position``, where the mask lies
+    Args:
+        name: of the label column.
+        longest: as a fraction of the clip, at most 1.
+
+    Params: `length`, a fraction of the clip, U(0, longest); `position`, where the mask lies
     between its earliest (0) and its latest (1) place, U(0, 1).
+
+    Raises:
+        ValueError: a length that cannot be.
     """
 
     name: str = "time_masking"
+    longest: float = 0.125
+
+    def __post_init__(self) -> None:
+        check_reach(f"{self.name}, longest", self.longest, 1)
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
         """Lengths and positions of n rows."""
         return {
-            "length": uniform(0, 0.125, n, generator, device),
+            "length": uniform(0, self.longest, n, generator, device),
             "position": uniform(0, 1, n, generator, device),
         }
 
     def differences(self, first: Params, second: Params) -> Params:
         """Length and start of the mask."""
         start, other = ((1 - p["length"]) * p["position"] for p in (first, second))
-        return {"length": 8 * (first["length"] - second["length"]), "start": start - other}
+        length = (first["length"] - second["length"]) / self.longest
+        return {"length": length, "start": start - other}
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """(n, T) waveforms with the mask set to 0."""
@@ -88,21 +112,32 @@ class TimeMasking:
 
 @dataclass(frozen=True)
 class TimeShift:
-    """The clip rolled onto itself by up to half of its length, either way.
+    """The clip rolled onto itself, either way.
 
-    Params: ``shift``, a fraction of the clip, U(-0.5, 0.5), positive to later.
+    Args:
+        name: of the label column.
+        furthest: either way, as a fraction of the clip, at most 0.5.
+
+    Params: `shift`, a fraction of the clip, U(-furthest, furthest), positive to later.
+
+    Raises:
+        ValueError: a shift that cannot be.
     """
 
     name: str = "time_shift"
+    furthest: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_reach(f"{self.name}, furthest", self.furthest, 0.5)
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
         """Shifts of n rows."""
-        return {"shift": uniform(-0.5, 0.5, n, generator, device)}
+        return {"shift": uniform(-self.furthest, self.furthest, n, generator, device)}
 
     def differences(self, first: Params, second: Params) -> Params:
         """The shorter way round from one to the other: rolling by a whole clip changes nothing."""
         shift = first["shift"] - second["shift"]
-        return {"shift": 2 * (shift - shift.round())}
+        return {"shift": (shift - shift.round()) / min(2 * self.furthest, 0.5)}
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Rolled (n, T) waveforms."""

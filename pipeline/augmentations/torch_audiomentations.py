@@ -1,4 +1,4 @@
-"""torch-audiomentations' transforms in our chains, and our augmentations in its ``Compose``.
+"""torch-audiomentations' transforms in our chains, and our augmentations in its `Compose`.
 
 The library draws parameters when a transform is called, from the generators that all of a process
 share, and several of its transforms draw again while they compute. In a chain each row therefore
@@ -9,9 +9,9 @@ Letters: n rows, C channels, T samples.
 
 import ast
 import copy
-import importlib
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,45 +28,60 @@ from slvr.shards.clip import SAMPLE_RATE_HZ
 from torch_audiomentations.core.transforms_interface import BaseWaveformTransform
 from torch_audiomentations.utils.object_dict import ObjectDict
 
+_LINE = re.compile(r"(?P<place>.+?)[.:](?P<name>[^\W\d]\w*)\s*(?P<call>\(.*)?", re.DOTALL)
 
-def augmentation_from(text: str) -> Augmentation:
-    """The augmentation that a line of configuration names; the line is its label column's name.
+
+def augmentation_from(text: str, load: Callable[[str, str], Any]) -> Augmentation:
+    """The augmentation that a line of configuration names.
+
+    The label column of a transform of torch-audiomentations is named by the line, others have
+    names of their own.
 
     Args:
-        text: ``package.Class`` or ``package.Class(option=value, ...)`` with plain values, for
-            example ``torch_audiomentations.Gain(max_gain_in_db=0)``. The class is a transform of
-            torch-audiomentations, or one that keeps ``slvr.pipeline.augmentations.contract``.
+        text: `package.Class`, `package.module:Class` or `./file.py:Class`, with or without
+            `(option=value, ...)` of plain values, for example
+            `torch_audiomentations.Gain(max_gain_in_db=0)`. The class is a transform of
+            torch-audiomentations, or one that keeps `slvr.pipeline.augmentations.contract`.
+        load: what finds the class of `package.module:Class`; see `slvr.pipeline.views.contract`.
 
     Raises:
-        ValueError: Not of that form, no such class, or options that it does not take.
+        ValueError: not of that form, no such class, options that it does not take, or no
+            augmentation.
     """
     try:
-        path, options = _parse(text)
-        module, _, name = path.rpartition(".")
-        made = getattr(importlib.import_module(module), name)
-        if isinstance(made, type) and issubclass(made, BaseWaveformTransform):
-            options = {"output_type": "dict", **options}
-        augmentation = made(**options)
-    except (AttributeError, ImportError, SyntaxError, TypeError, ValueError) as error:
+        place, options = _parse(text)
+    except (SyntaxError, ValueError) as error:
         raise ValueError(
             f"augmentation {text!r}: {error}; expected package.Class or "
             "package.Class(option=value, ...), such as torch_audiomentations.Gain(max_gain_in_db=0)"
         ) from error
+    made = load(place, "augmentation")
+    if isinstance(made, type) and issubclass(made, BaseWaveformTransform):
+        options = {"output_type": "dict", **options}
+    try:
+        augmentation = made(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"augmentation {text!r}: {error}; give other options") from error
     if isinstance(augmentation, BaseWaveformTransform):
         return TorchAudiomentation(text, augmentation)
-    keeps_contract: Augmentation = augmentation
-    return keeps_contract
+    if not isinstance(augmentation, Augmentation):
+        raise ValueError(
+            f"augmentation {text!r}: neither a transform of torch-audiomentations nor an object "
+            "with name, sample and apply, see slvr.pipeline.augmentations.contract"
+        )
+    return augmentation
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
-    """The dotted name of a class and its options."""
-    node = ast.parse(text, mode="eval").body
-    if not isinstance(node, ast.Call):
-        return ast.unparse(node), {}
-    if node.args or any(keyword.arg is None for keyword in node.keywords):
+    """A class as `package.module:Class`, and its options."""
+    line = _LINE.fullmatch(text)
+    if line is None:
+        raise ValueError("names no class of a module")
+    call = ast.parse(f"{line['name']}{line['call'] or '()'}", mode="eval").body
+    if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
         raise ValueError("options must be given by name")
-    options = {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg is not None}
-    return ast.unparse(node.func), options
+    options = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg is not None}
+    return f"{line['place']}:{line['name']}", options
 
 
 @dataclass(frozen=True)
@@ -74,15 +89,15 @@ class TorchAudiomentation:
     """A transform of torch-audiomentations as an augmentation of a chain, applied to every row.
 
     Args:
-        name: Of the label column.
-        transform: Copied; its probability and mode become "always" and "per example".
+        name: of the label column.
+        transform: copied; its probability and mode become "always" and "per example".
 
-    Params: ``seed``; and by the library's names those of the transform's parameters that do not
+    Params: `seed`; and by the library's names those of the transform's parameters that do not
     depend on the clip. Where one does (a peak to normalise by, a shift in samples), the transform
     draws them all when it is applied, from the same seed.
 
     Raises:
-        ValueError: A transform that cannot treat each example on its own.
+        ValueError: a transform that cannot treat each example on its own.
     """
 
     name: str
@@ -157,13 +172,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class Transform(BaseWaveformTransform):  # type: ignore[misc]  # the library is not typed
-    """An augmentation of ours as a transform of torch-audiomentations, for its ``Compose``.
+    """An augmentation of ours as a transform of torch-audiomentations, for its `Compose`.
 
     Args:
-        augmentation: Any that keeps ``slvr.pipeline.augmentations.contract``.
-        mode: ``"per_example"`` gives all channels of a clip the same parameters,
-            ``"per_channel"`` each its own.
-        options: ``p``, ``p_mode`` and the rest of the library's own options.
+        augmentation: any that keeps `slvr.pipeline.augmentations.contract`.
+        mode: `"per_example"` gives all channels of a clip the same parameters,
+            `"per_channel"` each its own.
+        options: `p`, `p_mode` and the rest of the library's own options.
     """
 
     supported_modes = frozenset({"per_example", "per_channel"})

@@ -16,17 +16,17 @@ TINY = 1e-18
 
 
 def stretch(x: Tensor, rate: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
-    """(n, K, F) spectra of the waveforms played ``rate`` times as fast at the same pitch.
+    """(n, K, F) spectra of the waveforms played `rate` times as fast at the same pitch.
 
     At most as many frames come out as the clip has: a slower row is cut, a faster one ends at
-    T / rate and then holds its last frame. ``istft`` makes the waveform; rate 1 gives x again.
+    T / rate and then holds its last frame. `istft` makes the waveform; rate 1 gives x again.
 
     Args:
         x: (n, T) float32.
         rate: (n,) float64, positive.
         frame_samples: N, a multiple of the hop; three hops are the least whose squared Hann
             windows add up to a constant. Four take longer, and tones and noise come out the same.
-        hop_samples: Between frames, of the source and of the result.
+        hop_samples: between frames, of the source and of the result.
     """
     whole = frame_count(x.shape[-1], hop_samples)
     # Frames around the end reach into the clip by half their length: some more are kept.
@@ -53,10 +53,10 @@ def stft(x: Tensor, frame_samples: int, hop_samples: int, n_frames: int) -> Tens
 
 
 def istft(spectra: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
-    """(n, K, F) complex -> (n, (K - 1) hop + N), the inverse of ``stft``; the clip begins at N / 2.
+    """(n, K, F) complex -> (n, (K - 1) hop + N), the inverse of `stft`; the clip begins at N / 2.
 
-    ``sum_k w(t - k hop) frame_k(t) / sum_k w(t - k hop)^2`` (Griffin and Lim, 1984). Frame and hop
-    that are both m times those of ``stft`` give the waveform oversampled, and divided, by m.
+    `sum_k w(t - k hop) frame_k(t) / sum_k w(t - k hop)^2` (Griffin and Lim, 1984). Frame and hop
+    that are both m times those of `stft` give the waveform oversampled, and divided, by m.
     """
     window = torch.hann_window(frame_samples, device=spectra.device)
     wave = _overlap_add(torch.fft.irfft(spectra, n=frame_samples), window, hop_samples)
@@ -72,7 +72,7 @@ def istft(spectra: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
 
 
 def _overlap_add(frames: Tensor, window: Tensor, hop_samples: int) -> Tensor:
-    """(n, K, N) frames, windowed and added ``hop_samples`` apart."""
+    """(n, K, N) frames, windowed and added `hop_samples` apart."""
     n, n_frames, n_fft = frames.shape
     n_hops = n_fft // hop_samples
     frames = frames.view(n, n_frames, n_hops, hop_samples)
@@ -86,8 +86,8 @@ def _overlap_add(frames: Tensor, window: Tensor, hop_samples: int) -> Tensor:
 def phase_vocoder(spectra: Tensor, position: Tensor, realign_by_hop: float | None = None) -> Tensor:
     """(n, L, F) complex read at fractional frames -> (n, K, F) complex.
 
-    ``|Y_k| = (1 - a) |X_i| + a |X_{i+1}|`` and ``Y_k / |Y_k| = U_0 prod_{j<k} U_{i_j+1} U*_{i_j}``,
-    where ``i = floor(position)``, ``a`` is the rest and ``U = X / |X|``. The usual form adds
+    `|Y_k| = (1 - a) |X_i| + a |X_{i+1}|` and `Y_k / |Y_k| = U_0 prod_{j<k} U_{i_j+1} U*_{i_j}`,
+    where `i = floor(position)`, `a` is the rest and `U = X / |X|`. The usual form adds
     expected and measured phase advance; with equal hops before and after, the expected one is the
     same on both sides and cancels modulo 2 pi, so phases need no angle at all: unit phasors
     multiply. Their float32 product strays by about 1e-6 over 10 s.
@@ -95,7 +95,7 @@ def phase_vocoder(spectra: Tensor, position: Tensor, realign_by_hop: float | Non
     Args:
         spectra: (n, L, F) complex64, L at least 2.
         position: (n, K) float64 in frames, from 0, not falling; beyond the last frame it holds.
-        realign_by_hop: Hop over frame length: take the source's phases over as ``_realign`` says.
+        realign_by_hop: hop over frame length: take the source's phases over as `_realign` says.
             None: count them from the first frame, as torchaudio does.
     """
     last = spectra.shape[1] - 1
@@ -142,22 +142,22 @@ def _multiply_up(x: Tensor) -> None:
 
 
 def _realign(phase: Tensor, unit: Tensor, position: Tensor, magnitude: Tensor, hop: float) -> None:
-    """Takes the source's phases over at the frames of ``_anchors``, and counts from there.
+    """Takes the source's phases over at the frames of `_anchors`, and counts from there.
 
     Each bin's phase is right up to a constant only. Counted from the first frame, half of it
     silence, the constants of neighbouring bins do not fit: tones came out up to 4 dB too low, and
     clicks up to 80 ms from where they belong.
 
     A linear phase moves what is taken over to its place in time. The anchor lies between frames of
-    the source; and an event that the source has ``d`` behind the middle of the window belongs
-    ``d / rate`` behind it. Without either, events strayed by up to 23 ms.
+    the source; and an event that the source has `d` behind the middle of the window belongs
+    `d / rate` behind it. Without either, events strayed by up to 23 ms.
 
     Args:
         phase: (n, K, F) unit phasors of the result, changed in place.
         unit: (n, L, F) of the source.
         position: (n, K) of the result in the source.
         magnitude: (n, K, F) of the result.
-        hop: In frame lengths.
+        hop: in frame lengths.
     """
     n, n_frames, n_bins = phase.shape
     loudness = torch.linalg.vector_norm(magnitude, dim=-1)
@@ -175,9 +175,9 @@ def _realign(phase: Tensor, unit: Tensor, position: Tensor, magnitude: Tensor, h
 
 
 def _linear_phase(advance: Tensor, n_bins: int) -> Tensor:
-    """(m,) float64 radians a bin -> (m, F) complex64, ``exp(i f advance)``.
+    """(m,) float64 radians a bin -> (m, F) complex64, `exp(i f advance)`.
 
-    ``f = 32 a + b`` and the product of both: sines take long, and in float32 their last bit depends
+    `f = 32 a + b` and the product of both: sines take long, and in float32 their last bit depends
     on where in a vector they are computed, so that a clip's views would depend on its neighbours.
     """
     bins = torch.arange(max(32, -(-n_bins // 32)), device=advance.device)
@@ -235,7 +235,7 @@ def _anchors(amplitude: Tensor) -> Tensor:
 
 
 def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:
-    """(n, T) waveforms ``y`` at the level ``wanted`` where they have the level ``present``.
+    """(n, T) waveforms `y` at the level `wanted` where they have the level `present`.
 
     Bins whose phases no longer fit each other cancel where frames overlap: stretched white noise
     loses up to 3.6 dB, a tone nothing. Left so, the level would tell the rate.

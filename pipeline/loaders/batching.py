@@ -5,7 +5,7 @@ Letters: B clips of a batch, T samples of a cut clip, N clips of a set.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,11 +43,24 @@ class Batching:
             )
 
 
+class Batch(NamedTuple):
+    """What a step takes."""
+
+    keys: tuple[str, ...]
+    """(B,) of the clips."""
+    pcm: Tensor
+    """(B, T) int16, a cut of each."""
+
+    def pin_memory(self) -> "Batch":
+        """The same in page-locked memory; a DataLoader asks for it by this name."""
+        return Batch(self.keys, self.pcm.pin_memory())
+
+
 class Loader(Protocol):
     """A source of batches."""
 
-    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
-        """Endless batches (B, T) int16 from step `first_step` on.
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        """Endless batches from step `first_step` on.
 
         Epochs follow each other without a gap: each clip once an epoch, over all processes.
         Another call from a later step gives what the first would have come to.
@@ -55,10 +68,10 @@ class Loader(Protocol):
         ...
 
 
-def places(n: int, batching: Batching, first_step: int) -> Iterator[tuple[Ints, Ints]]:
+def drawn_clips(n: int, batching: Batching, first_step: int) -> Iterator[tuple[Ints, Ints]]:
     """For each step the epochs (B,) and the clips (B,) of this process's share.
 
-    Clip number p of the run is place p mod n of a permutation drawn from (seed, epoch p // n), so
+    Clip number p of the run is number p mod n of a permutation drawn from (seed, epoch p // n), so
     that nothing is lost or repeated, whatever the batch size and the number of processes.
     """
     order, order_epoch = np.empty(0, np.int64), -1
@@ -110,29 +123,32 @@ def cut_batch(batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm]) ->
 def stream_batches(
     batching: Batching,
     epoch_size: Callable[[int], int],
-    epoch_clips: Callable[[int, int], Iterator[tuple[int, Pcm]]],
+    epoch_clips: Callable[[int, int], Iterator[tuple[str, int, Pcm]]],
     done: int,
-) -> Iterator[Tensor]:
-    """Endless batches (B, T) int16 of a source that is read from end to end.
+) -> Iterator[Batch]:
+    """Endless batches of a source that is read from end to end.
 
     Args:
         batching: what a batch is.
         epoch_size: number of clips that this reader has in an epoch.
-        epoch_clips: from (epoch, number of clips to skip) the other clips: position and samples.
+        epoch_clips: from (epoch, number of clips to skip) the other clips: key, position and
+            samples.
         done: number of batches to skip.
     """
 
-    def endless() -> Iterator[tuple[int, int, Pcm]]:
+    def endless() -> Iterator[tuple[int, str, int, Pcm]]:
         epoch, skip = 0, done * batching.batch
         while skip >= epoch_size(epoch):
             skip -= epoch_size(epoch)
             epoch += 1
         while True:
-            for i, pcm in epoch_clips(epoch, skip):
-                yield epoch, i, pcm
+            for key, i, pcm in epoch_clips(epoch, skip):
+                yield epoch, key, i, pcm
             epoch, skip = epoch + 1, 0
 
     clips: Iterator[Any] = endless()
     while True:
-        epochs, positions, pcms = zip(*(next(clips) for _ in range(batching.batch)), strict=True)
-        yield cut_batch(batching, np.array(epochs), np.array(positions), list(pcms))
+        drawn = zip(*(next(clips) for _ in range(batching.batch)), strict=True)
+        epochs, keys, positions, pcms = drawn
+        pcm = cut_batch(batching, np.array(epochs), np.array(positions), list(pcms))
+        yield Batch(keys, pcm)

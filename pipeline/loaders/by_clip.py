@@ -1,19 +1,16 @@
-"""The default loader: clips by position, read and decoded by worker processes.
-
-Letters: B clips of a batch, T samples.
-"""
+"""The default loader: clips by position, read and decoded by worker processes."""
 
 import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import forkserver
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from slvr.pipeline.loaders.batching import Batching, Ints, cut_batch, places
+from slvr.pipeline.loaders.batching import Batch, Batching, Ints, cut_batch, drawn_clips
 from slvr.shards.read import ClipDataset
 
 
@@ -25,29 +22,36 @@ class ClipLoader:
     """
 
     def __init__(self, clips: ClipDataset, batching: Batching, workers: int = 0) -> None:
-        """Args: the clips, what a step takes, and processes that decode; 0 decodes in this one."""
+        """Reads nothing yet.
+
+        Args:
+            clips: the set.
+            batching: what a step takes.
+            workers: processes that decode; 0 decodes in this one.
+        """
         self._clips, self._batching, self._workers = clips, batching, workers
 
-    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
-        """Endless batches (B, T) int16, pinned where there is CUDA."""
-        steps = places(len(self._clips), self._batching, first_step)
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        """Endless batches, pinned where there is CUDA."""
+        steps = drawn_clips(len(self._clips), self._batching, first_step)
         return by_workers(_Cuts(self._clips, self._batching), self._workers, steps)
 
 
-class _Cuts(Dataset[Tensor]):
+class _Cuts(Dataset[Batch]):
     """`cuts[epochs, clips]`: a batch."""
 
     def __init__(self, clips: ClipDataset, batching: Batching) -> None:
         self._clips, self._batching = clips, batching
 
-    def __getitem__(self, place: tuple[Ints, Ints]) -> Tensor:
-        epochs, clips = place
-        return cut_batch(self._batching, epochs, clips, [self._clips[i] for i in clips])
+    def __getitem__(self, drawn: tuple[Ints, Ints]) -> Batch:
+        epochs, clips = drawn
+        pcm = cut_batch(self._batching, epochs, clips, [self._clips[i] for i in clips])
+        return Batch(tuple(self._clips.keys[i] for i in clips), pcm)
 
 
 def by_workers(
-    batches: Dataset[Tensor], workers: int, steps: Iterator[tuple[Ints, Ints]] | None = None
-) -> Iterator[Tensor]:
+    batches: Dataset[Batch], workers: int, steps: Iterator[tuple[Ints, Ints]] | None = None
+) -> Iterator[Batch]:
     """Batches made by processes, which end with this one, also by Ctrl-C; 0: in this process."""
     # Forked workers would inherit locks that other threads of this process hold; those of a fork
     # server that has loaded torch start as fast.
@@ -62,6 +66,7 @@ def by_workers(
         batches,
         batch_size=None,
         sampler=steps,
+        collate_fn=_as_they_are,
         num_workers=workers,
         worker_init_fn=_leave_interrupts_to_the_parent,
         pin_memory=torch.cuda.is_available(),
@@ -70,32 +75,34 @@ def by_workers(
     return iter(loader)
 
 
+def _as_they_are(batch: Any) -> Any:
+    """The batch: torch would look at each of its keys, and make a list of them."""
+    return batch
+
+
 def _leave_interrupts_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def on_device(batches: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches on a device; on CUDA each is copied while the one before is in use."""
     if device.type != "cuda":
         for batch in batches:
-            yield batch.to(device)
+            yield Batch(batch.keys, batch.pcm.to(device))
         return
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def copy() -> Tensor | None:
+    def copy() -> Batch | None:
         batch = next(batches, None)
+        if batch is None:
+            return None
         with torch.cuda.stream(copying):
-            return None if batch is None else batch.to(device, non_blocking=True)
+            return Batch(batch.keys, batch.pcm.to(device, non_blocking=True))
 
     ahead = copy()
     while ahead is not None:
         using = torch.cuda.current_stream(device)
         using.wait_stream(copying)
-        ahead.record_stream(using)  # its memory may be given away only once `using` is past it
+        ahead.pcm.record_stream(using)  # its memory may be given away only once `using` is past it
         batch, ahead = ahead, copy()
         yield batch
-
-
-def to_float(pcm: Tensor) -> Tensor:
-    """(B, T) float32 in [-1, 1) of int16 samples."""
-    return pcm.to(torch.float32) / 32768

@@ -1,17 +1,14 @@
 """Clips read and decoded by NVIDIA DALI: more clips a core, no worker processes.
 
 DALI decodes audio on the CPU, with and without a GPU. Its threads do not need the interpreter.
-
-Letters: B clips of a batch, T samples.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from slvr.pipeline.loaders.batching import Batching, Pcm, stream_batches
+from slvr.pipeline.loaders.batching import Batch, Batching, Pcm, stream_batches
 from slvr.shards.read import ShardDirectory
 
 _READER = "shards"
@@ -51,8 +48,8 @@ class DaliLoader:
         self._shards = [s for s in directory.manifest.shards if s.split == split and s.n]
         self._directory, self._batching, self._threads = directory, batching, threads
 
-    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
-        """Endless batches (B, T) int16.
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        """Endless batches.
 
         Raises:
             ValueError: a clip cannot be decoded; the message names it.
@@ -67,7 +64,7 @@ class DaliLoader:
         n, world, part = len(self._positions), self._batching.world, self._part(epoch)
         return n * (part + 1) // world - n * part // world
 
-    def _epoch_clips(self, epoch: int, skip: int) -> Iterator[tuple[int, Pcm]]:
+    def _epoch_clips(self, epoch: int, skip: int) -> Iterator[tuple[str, int, Pcm]]:
         random = np.random.default_rng([self._batching.seed, epoch])
         pipeline: Any = None
         left = self._epoch_size(epoch)
@@ -80,11 +77,10 @@ class DaliLoader:
             n = min(self._batching.batch, left)  # the last batch runs over into the next epoch
             left -= n
             names = [bytes(sources.at(j)).decode().rsplit(":", 1)[1] for j in range(n)]
+            keys = [name.partition(".")[0] for name in names]
             for j in range(min(skip, n), n):
-                yield (
-                    self._positions[names[j].partition(".")[0]],
-                    pcms.at(j)[:, 0].copy(),
-                )  # valid until the next run only
+                pcm = pcms.at(j)[:, 0].copy()  # valid until the next run only
+                yield keys[j], self._positions[keys[j]], pcm
             skip = max(skip - n, 0)
 
     def _damage(self, error: RuntimeError) -> ValueError:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from slvr.pipeline.loaders.batching import Batching, Ints, cut_starts, places
+from slvr.pipeline.loaders.batching import Batch, Batching, Ints, cut_starts, drawn_clips
 from slvr.shards.read import ClipDataset
 
 _MEMINFO = Path("/proc/meminfo")
@@ -47,6 +46,7 @@ class Resident:
             watch: wraps the decoding, one item a clip, for example to show its progress.
         """
         self._batching = batching
+        self._keys = np.array(clips.keys, object)
         self._n_samples = _n_samples(clips, batching)
         self._first = np.cumsum(self._n_samples) - self._n_samples
         n_samples = int(self._n_samples.sum())
@@ -69,12 +69,13 @@ class Resident:
         # (S - T + 1, T): the cut that starts at each sample, a view
         self._cuts = samples.unfold(0, batching.n_samples, 1)
 
-    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
-        """Endless batches (B, T) int16 on the device."""
-        for epochs, clips in places(len(self._first), self._batching, first_step):
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        """Endless batches on the device."""
+        for epochs, clips in drawn_clips(len(self._first), self._batching, first_step):
             starts = cut_starts(self._batching, epochs, clips, self._n_samples[clips])
             rows = torch.from_numpy(self._first[clips] + starts)
-            yield self._cuts.index_select(0, rows.to(self._cuts.device, non_blocking=True))
+            rows = rows.to(self._cuts.device, non_blocking=True)
+            yield Batch(tuple(self._keys[clips]), self._cuts.index_select(0, rows))
 
 
 def resident_bytes(clips: ClipDataset, batching: Batching) -> int:

@@ -1,15 +1,11 @@
-"""Shards in an object store or on a web server, streamed: nothing is copied to this disk.
-
-Letters: B clips of a batch, T samples.
-"""
+"""Shards in an object store or on a web server, streamed: nothing is copied to this disk."""
 
 from collections.abc import Iterator
 from itertools import islice
 
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from slvr.pipeline.loaders.batching import Batching, Pcm, stream_batches
+from slvr.pipeline.loaders.batching import Batch, Batching, Pcm, stream_batches
 from slvr.pipeline.loaders.by_clip import by_workers
 from slvr.shards.audio import decode
 from slvr.shards.manifest import ShardInfo
@@ -19,7 +15,7 @@ SHUFFLE_BUFFER = 1000
 """Clips, still encoded, that wait to be drawn in each worker: about 200 MB at 10 s."""
 
 
-class RemoteLoader:
+class StreamedLoader:
     """Batches streamed shard by shard; a `Loader`.
 
     Each epoch the shards are permuted by (seed, epoch) and dealt out to all workers of all
@@ -52,13 +48,13 @@ class RemoteLoader:
         self._directory, self._split, self._batching = directory, split, batching
         self._positions = {key: i for i, key in enumerate(directory.clips(split)["key"])}
 
-    def batches(self, first_step: int = 0) -> Iterator[Tensor]:
-        """Endless batches (B, T) int16, pinned where there is CUDA."""
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        """Endless batches, pinned where there is CUDA."""
         stream = _Stream(self._directory, self._split, self._positions, self._batching, first_step)
         return by_workers(stream, self._workers)
 
 
-class _Stream(IterableDataset[Tensor]):
+class _Stream(IterableDataset[Batch]):
     """The batches of one worker: every W-th of this process, where there are W."""
 
     def __init__(
@@ -72,7 +68,7 @@ class _Stream(IterableDataset[Tensor]):
         self._directory, self._split, self._positions = directory, split, positions
         self._batching, self._first_step = batching, first_step
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         n_workers, worker = (info.num_workers, info.id) if info else (1, 0)
         # A DataLoader asks its workers in turn, from worker 0: after a resume, that is the one
@@ -90,12 +86,12 @@ class _Stream(IterableDataset[Tensor]):
     def _epoch_size(self, epoch: int) -> int:
         return sum(shard.n for shard in self._shards(epoch))
 
-    def _epoch_clips(self, epoch: int, skip: int) -> Iterator[tuple[int, Pcm]]:
+    def _epoch_clips(self, epoch: int, skip: int) -> Iterator[tuple[str, int, Pcm]]:
         members = self._directory.members(
             self._shards(epoch), self._batching.seed, epoch, SHUFFLE_BUFFER
         )
         for key, audio, _ in islice(members, skip, None):
             try:
-                yield self._positions[key], decode(audio)
+                yield key, self._positions[key], decode(audio)
             except (KeyError, ValueError) as error:
                 raise ValueError(f"{self._directory.location}: clip {key}: {error}") from error

@@ -1,159 +1,101 @@
 """Two views of every clip: a chain of augmentations drawn clip by clip, applied to the batch.
 
-A view maker samples a plan from a seed (``sample(n, seed, device)``), applies it
-(``apply(waves, plan)`` -> (V, B, T)) and states what it did (``plan.labels``). Views made another
-way, such as two crops or the channels of a separated mixture, are a file beside this one with the
-same three members.
-
-Letters: B clips, V = 2 views, T samples, A augmentations (label columns), K longest chain.
+Letters: B clips, V = 2 views, T samples, P parameters that can be compared.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slvr.pipeline.augmentations import DEFAULT, Augmentation, Comparable, Params
+from slvr.pipeline.augmentations import (
+    DEFAULT,
+    Augmentation,
+    ColouredNoise,
+    Comparable,
+    Fade,
+    Params,
+    PitchShift,
+    TimeMasking,
+    TimeShift,
+    TimeStretch,
+)
 from slvr.pipeline.blocks import block_rows
-
-N_VIEWS = 2
-
-
-class Step(NamedTuple):
-    """One link of a clip's chain: the augmentation and its parameters in each view."""
-
-    name: str
-    params: list[dict[str, float | list[float]]]
+from slvr.pipeline.views.chain_plan import N_VIEWS, ChainPlan
+from slvr.pipeline.views.contract import Known, ViewMaker, Waves
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides the views of B clips, apart from the clips.
-
-    Attributes:
-        names: The augmentations, in the order of the label columns.
-        order: (B, K) int64 on the host: indices into ``names`` as they are applied, -1 after the
-            last. Both views share it.
-        params: Per augmentation and parameter name (V, B, ...) on the device of the clips.
-            They are drawn for all clips, also those whose chain has no use for them.
-        device: Where ``params`` lie.
-    """
-
-    names: tuple[str, ...]
-    order: Tensor
-    params: dict[str, Params]
-    device: torch.device
-
-    def __len__(self) -> int:
-        """The number of clips B."""
-        return len(self.order)
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """(B, A) float32 on the device: 1 where the augmentation is in the clip's chain."""
-        columns = torch.arange(len(self.names))
-        labels = (self.order[:, :, None] == columns).any(1).float()
-        return labels.to(self.device, non_blocking=True)
-
-    @cached_property
-    def groups(self) -> list[tuple[str, Tensor]]:
-        """Batched calls in order: an augmentation and the rows, of V * B, that it changes next.
-
-        Whatever most clips wait for comes next: about 29 calls for 100 clips of up to seven
-        augmentations, where one call for each position and augmentation would make 46. The
-        grouping is worked out on the host and uploaded at once, so that applying it never waits
-        for the device.
-        """
-        # One column more, so that every clip's position points at something, at last at -1.
-        order = np.pad(self.order.numpy(), ((0, 0), (0, 1)), constant_values=-1)
-        position = np.zeros((len(self), 1), np.int64)
-        names, rows = [], []
-        while True:
-            wanted = np.take_along_axis(order, position, 1)[:, 0]
-            waiting = np.bincount(wanted[wanted >= 0], minlength=len(self.names))
-            if not waiting.any():
-                break
-            index = int(waiting.argmax())
-            clips = np.flatnonzero(wanted == index)
-            position[clips] += 1
-            names.append(self.names[index])
-            rows.append(np.concatenate([clips + view * len(self) for view in range(N_VIEWS)]))
-        if not rows:
-            return []
-        uploaded = torch.from_numpy(np.concatenate(rows)).to(self.device, non_blocking=True)
-        return list(zip(names, torch.split(uploaded, [len(r) for r in rows]), strict=True))
-
-    def rows(self, first: int, last: int) -> "Plan":
-        """The plan of the clips first to last - 1 alone."""
-        params = {
-            name: {key: value[:, first:last] for key, value in params.items()}
-            for name, params in self.params.items()
-        }
-        return Plan(self.names, self.order[first:last], params, self.device)
-
-    def describe(self, clip: int) -> list[Step]:
-        """The chain of one clip for a person to read."""
-        return [
-            Step(self.names[index], [self._params_of(index, view, clip) for view in range(N_VIEWS)])
-            for index in self.order[clip].tolist()
-            if index >= 0
-        ]
-
-    def _params_of(self, index: int, view: int, clip: int) -> dict[str, float | list[float]]:
-        params = self.params[self.names[index]]
-        return {key: value[view, clip].tolist() for key, value in params.items()}
-
-    def to_json(self) -> str:
-        """A text from which ``from_json`` restores the plan to the bit."""
-        params = {
-            name: {
-                key: {"dtype": str(value.dtype).removeprefix("torch."), "values": value.tolist()}
-                for key, value in params.items()
-            }
-            for name, params in self.params.items()
-        }
-        return json.dumps({"names": self.names, "order": self.order.tolist(), "params": params})
-
-    @classmethod
-    def from_json(cls, text: str, device: torch.device | str = "cpu") -> "Plan":
-        """The plan that ``to_json`` wrote, on any device."""
-        stored = json.loads(text)
-        params = {
-            name: {
-                key: torch.tensor(value["values"], dtype=getattr(torch, value["dtype"])).to(device)
-                for key, value in params.items()
-            }
-            for name, params in stored["params"].items()
-        }
-        order = torch.tensor(stored["order"], dtype=torch.int64)
-        return cls(tuple(stored["names"]), order, params, torch.device(device))
-
-
-class Views:
-    """Paired views through chains of augmentations.
+class Chains(ViewMaker):
+    """Paired views through chains of augmentations; a `ViewMaker`.
 
     Per clip k ~ U{min_ops .. max_ops} of the augmentations are chosen without replacement, in
     random order. Both views take the same chain, each with parameters of its own.
 
     Args:
-        augmentations: What to choose from; any object that keeps the contract of
-            ``slvr.pipeline.augmentations.contract`` can join and gets a label column.
-        min_ops: Shortest chain; 0 leaves some clips as they are.
-        max_ops: Longest chain; all augmentations if not given.
+        augmentations: what to choose from; any object that keeps the contract of
+            `slvr.pipeline.augmentations.contract` can join and gets a label column.
+        min_ops: shortest chain; 0 leaves some clips as they are.
+        max_ops: longest chain; all augmentations if not given.
 
     Raises:
-        ValueError: Two augmentations of one name, or a range of k that cannot be drawn.
+        ValueError: two augmentations of one name, or a range of k that cannot be drawn.
 
     Attributes:
-        augmentations: By name, in the order of the label columns.
-        quantities: The columns of ``differences``, as augmentation.parameter, each with the label
+        augmentations: by name, in the order of the label columns.
+        columns: their names.
+        quantities: the columns of the differences, as augmentation.parameter, each with the label
             column of its augmentation.
     """
+
+    NAME: ClassVar[str] = "chains"
+    n_views = N_VIEWS
+    knows = frozenset({"labels", "differences"})
+
+    @dataclass(frozen=True)
+    class Config:
+        """Two views of a clip: a chain of augmentations, with parameters drawn for each view.
+
+        The seven augmentations are pitch_shift, fade, white_noise, mixed_noise, time_stretch,
+        time_masking and time_shift.
+        """
+
+        without: tuple[str, ...] = ()
+        """Augmentations to leave out, of the seven."""
+        extra: tuple[str, ...] = ()
+        """More to choose from, each with its own label: package.Class, package.module:Class or
+        ./file.py:Class, with options as in Class(option=value); of torch-audiomentations or your
+        own; for example torch_audiomentations.PolarityInversion."""
+        min_ops: int = 1
+        """Shortest chain; 0 leaves some clips as they are."""
+        max_ops: int | None = None
+        """Longest chain; all augmentations if not given."""
+        pitch_grid: Literal["published", "continuous"] = "published"
+        """Pitch shifts: of the 14 published ratios, all within an octave, or any."""
+        pitch_semitones: float = 15.0
+        """Widest pitch shift, up and down, above 0."""
+        fade_longest: float = 0.5
+        """Longest fade, in and out each, as a share of the clip, above 0 to 0.5."""
+        noise_snr_min_db: float = 3.0
+        """Least signal-to-noise ratio of both noises."""
+        noise_snr_max_db: float = 30.0
+        """Greatest signal-to-noise ratio of both noises."""
+        white_noise_f_decay_min: float = -1.0
+        """Least decay of white noise: its amplitude falls with frequency^decay; -1 rises."""
+        white_noise_f_decay_max: float = 0.0
+        """Greatest decay of white noise; 0 is white."""
+        mixed_noise_f_decay: float = 2.0
+        """Greatest decay of mixed noise, either way, 0 or more."""
+        stretch_min_rate: float = 0.5
+        """Slowest time stretch, 0.01 or more; 0.5 is half as fast."""
+        stretch_max_rate: float = 1.5
+        """Fastest time stretch."""
+        mask_longest: float = 0.125
+        """Longest time mask, as a share of the clip, above 0 to 1."""
+        shift_furthest: float = 0.5
+        """Furthest time shift, either way, as a share of the clip, above 0 to 0.5."""
 
     def __init__(
         self,
@@ -172,18 +114,51 @@ class Views:
                 f"views: expected 0 <= min_ops <= max_ops <= {len(augmentations)} augmentations, "
                 f"got min_ops {self.min_ops}, max_ops {self.max_ops}"
             )
-        columns = list(self.augmentations)
+        self.columns = tuple(self.augmentations)
         self.quantities = {
-            f"{name}.{quantity}": columns.index(name)
+            f"{name}.{quantity}": self.columns.index(name)
             for name, differences in self._differences(self.sample(1, 0)).items()
             for quantity in differences
         }
 
-    def sample(self, n: int, seed: int | Sequence[int], device: torch.device | str = "cpu") -> Plan:
+    @classmethod
+    def build(cls, config: Any, waves: Waves) -> Self:
+        """The chains of a configuration, the published seven first.
+
+        Raises:
+            ValueError: a name to leave out that is none of the seven, a range that cannot be, or
+                an extra augmentation that cannot be made.
+        """
+        seven = augmentations_of(config)
+        names = [augmentation.name for augmentation in seven]
+        unknown = [name for name in config.without if name not in names]
+        if unknown:
+            raise ValueError(
+                f"views: no augmentation {', '.join(unknown)} to leave out; expected some of "
+                f"{', '.join(names)}"
+            )
+        chosen = [augmentation for augmentation in seven if augmentation.name not in config.without]
+        if config.extra:
+            # loads torch-audiomentations, which takes seconds
+            from slvr.pipeline.augmentations.torch_audiomentations import (  # noqa: PLC0415
+                augmentation_from,
+            )
+
+            chosen += [augmentation_from(text, waves.load) for text in config.extra]
+        return cls(chosen, config.min_ops, config.max_ops)
+
+    @classmethod
+    def configured(cls, **settings: Any) -> Self:
+        """The chains of some settings, the fields of `Config`; `slvr.Views` is this."""
+        return cls.build(cls.Config(**settings), Waves(n_samples=0))
+
+    def sample(
+        self, n: int, seed: int | Sequence[int], device: torch.device | str = "cpu"
+    ) -> ChainPlan:
         """A plan for n clips.
 
         Chains are drawn on the host, because they steer the grouping, and parameters on the
-        device, both from ``seed`` alone: no state to save, and ``seed=(run_seed, step)`` resumes
+        device, both from `seed` alone: no state to save, and `seed=(run_seed, step)` resumes
         anywhere. The same seed gives the same chains on every device, and the same parameters on
         every device of one kind.
         """
@@ -202,9 +177,13 @@ class Views:
             }
             for name, augmentation in self.augmentations.items()
         }
-        return Plan(tuple(self.augmentations), order, params, device)
+        return ChainPlan(self.columns, order, params, device)
 
-    def differences(self, plan: Plan) -> Tensor:
+    def known(self, plan: ChainPlan) -> Known:
+        """Labels (B, A), which augmentations a clip has, and differences (B, P), see there."""
+        return {"labels": plan.labels, "differences": self.differences(plan)}
+
+    def differences(self, plan: ChainPlan) -> Tensor:
         """(B, P) float32 in [-1, 1] on the device: parameters of the first view less the second's.
 
         They are there for all clips; those count where the augmentation's label is 1.
@@ -212,7 +191,7 @@ class Views:
         columns = [column for each in self._differences(plan).values() for column in each.values()]
         return torch.stack(columns, 1) if columns else plan.labels.new_zeros(len(plan), 0)
 
-    def _differences(self, plan: Plan) -> dict[str, Params]:
+    def _differences(self, plan: ChainPlan) -> dict[str, Params]:
         """For each augmentation that can compare draws, parameter name -> (B,)."""
         return {
             name: augmentation.differences(
@@ -222,24 +201,24 @@ class Views:
             if isinstance(augmentation, Comparable)
         }
 
-    def apply(self, waves: Tensor, plan: Plan) -> Tensor:
+    def apply(self, waves: Tensor, plan: ChainPlan) -> Tensor:
         """(B, T) float32 or bfloat16 -> (V, B, T) of the same dtype.
 
         The rows that wait for the same augmentation go through it together, both views in one
         call; on the CPU in blocks that stay near its caches.
 
         Raises:
-            ValueError: The plan is for another number of clips or other augmentations.
+            ValueError: the plan is for another number of clips or other augmentations.
         """
         if waves.ndim != 2 or len(waves) != len(plan):
             raise ValueError(
                 f"views: expected waves ({len(plan)}, T) for a plan of {len(plan)} clips, got "
                 f"{tuple(waves.shape)}"
             )
-        if plan.names != tuple(self.augmentations):
+        if plan.names != self.columns:
             raise ValueError(
-                f"views: the plan was sampled for {plan.names}, this chain has "
-                f"{tuple(self.augmentations)}: make Views with the plan's augmentations"
+                f"views: the plan was sampled for {plan.names}, this chain has {self.columns}: "
+                "make Chains with the plan's augmentations"
             )
         views = waves.repeat(N_VIEWS, 1)
         for name, rows in plan.groups:
@@ -251,3 +230,19 @@ class Views:
                 changed = self.augmentations[name].apply(views.index_select(0, block), params)
                 views.index_copy_(0, block, changed)
         return views.view(N_VIEWS, *waves.shape)
+
+
+def augmentations_of(config: Any) -> list[Augmentation]:
+    """The seven of MT-SLVR in the order of their label columns, with a configuration's ranges."""
+    snr_db = (config.noise_snr_min_db, config.noise_snr_max_db)
+    white = (config.white_noise_f_decay_min, config.white_noise_f_decay_max)
+    mixed = (-config.mixed_noise_f_decay, config.mixed_noise_f_decay)
+    return [
+        PitchShift(config.pitch_grid, widest_semitones=config.pitch_semitones),
+        Fade(longest=config.fade_longest),
+        ColouredNoise("white_noise", white, snr_db),
+        ColouredNoise("mixed_noise", mixed, snr_db),
+        TimeStretch(rates=(config.stretch_min_rate, config.stretch_max_rate)),
+        TimeMasking(longest=config.mask_longest),
+        TimeShift(furthest=config.shift_furthest),
+    ]

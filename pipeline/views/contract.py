@@ -16,6 +16,17 @@ Known = dict[str, Tensor]
 """Name -> (B, ...) on the device of the clips: what is known of the views of each clip."""
 Separator = Callable[[Tensor], Tensor]
 """(B, T) waveforms -> (B, M, T) channels that sum to them."""
+Load = Callable[[str, str], Any]
+"""(`package.module:Class` or `./file.py:Class`, the option that it was given to) -> the class."""
+
+
+def load_nothing(text: str, what: str) -> Any:
+    """Nothing: whoever lets a configuration name classes says how they are found.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{what} {text}: classes are not loaded by name here; pass Waves(load=...)")
 
 
 class Step(NamedTuple):
@@ -33,11 +44,13 @@ class Waves:
         n_samples: T.
         sample_rate_hz: of the clips.
         separators: by name; a plan stores their names and content hashes.
+        load: finds a class of the user's own that a configuration names.
     """
 
     n_samples: int
     sample_rate_hz: int = SAMPLE_RATE_HZ
     separators: Mapping[str, Separator] = field(default_factory=dict)
+    load: Load = load_nothing
 
 
 class Plan(Protocol):
@@ -66,7 +79,7 @@ class Plan(Protocol):
 
 
 class ViewMaker(Protocol):
-    """Makes views; one file and one line of the registry.
+    """Makes views; one subclass in one file, and one line of the registry.
 
     Row i of everything depends on row i alone, and on the seed. The same plan gives the same
     views; the same seed the same plan, on one kind of device to the bit.
@@ -103,8 +116,8 @@ class ViewMaker(Protocol):
         ...
 
     def on_features(self, images: Tensor, plan: Any) -> Tensor:
-        """(V, B, C, F, L) -> the same shape: what is done behind the front end, if anything."""
-        ...
+        """(V, B, C, F, L) -> the same shape: what is done behind the front end; here nothing."""
+        return images
 
     def known(self, plan: Any) -> Known:
         """What is known of the views, under the names of `knows`."""

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from slvr.pipeline.augmentations import DEFAULT
 from slvr.pipeline.torchaudio_import import functional as taf
-from slvr.pipeline.views.chains import Plan, Views
+from slvr.pipeline.views.chain_plan import ChainPlan
+from slvr.pipeline.views.chains import Chains
 
 # isort: split
 import torchaudio.transforms as tat
@@ -70,7 +71,7 @@ def original_augmentations(n_samples: int) -> dict[str, nn.Module]:
     }
 
 
-def original_views(waves: Tensor, plan: Plan, augmentations: dict[str, nn.Module]) -> Tensor:
+def original_views(waves: Tensor, plan: ChainPlan, augmentations: dict[str, nn.Module]) -> Tensor:
     """(2, B, T): the chains of a plan, one Compose a clip and view."""
     views = []
     for _ in range(2):
@@ -81,7 +82,7 @@ def original_views(waves: Tensor, plan: Plan, augmentations: dict[str, nn.Module
     return torch.stack(views).view(2, *waves.shape)
 
 
-def our_views(waves: Tensor, views: Views) -> Tensor:
+def our_views(waves: Tensor, views: Chains) -> Tensor:
     """(2, B, T): plan and views, as a training step makes them."""
     return views.apply(waves, views.sample(len(waves), seed=0, device=waves.device))
 
@@ -107,7 +108,7 @@ def main() -> None:
         "all seven, random chains": DEFAULT,
         **{a.name: (a,) for a in DEFAULT},
     }.items():
-        views = Views(chosen)
+        views = Chains(chosen)
         plan = views.sample(len(waves), seed=0)
         ours = timed(partial(our_views, waves, views))
         theirs = timed(partial(original_views, waves, plan, original)) if original else None
@@ -115,7 +116,7 @@ def main() -> None:
     print(f"### Paired views, {args.clips} clips of {args.seconds:g} s\n")
     print(f"{machine(device)}; {args.runs} runs; ms a clip (two views).\n")
     print(table(HEAD, rows))
-    call = partial(our_views, waves, Views())
+    call = partial(our_views, waves, Chains())
     print(f"\n{limit(call, device)}\n\n{profile_table(call, device)}")
 
 

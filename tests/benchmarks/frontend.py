@@ -10,7 +10,7 @@ import torch
 from measure import HEAD, compare, limit, machine, measure, profile_table, table
 from torch import Tensor
 
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.torchaudio_import import functional as _torchaudio  # noqa: F401
 
 # isort: split
@@ -49,7 +49,7 @@ def main() -> None:
     device = torch.device(args.device)
     torch.manual_seed(0)
     waves = 0.1 * torch.randn(args.views, round(args.seconds * RATE_HZ), device=device)
-    ours, theirs = FrontEnd().to(device), Original().to(device)
+    ours, theirs = MTSLVR().to(device), Original().to(device)
     difference = (ours(waves) - theirs(waves))[:, 0].abs().max()
     assert difference < 0.1, f"not the same log-mel: {difference:.3g} dB apart"
 

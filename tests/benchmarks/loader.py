@@ -25,16 +25,15 @@ import soundfile
 import torch
 import webdataset as wds
 from measure import machine, measure, megabytes, table
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import ABOUT
-from slvr.pipeline.loaders.batching import Batching
+from conftest import described
+from slvr.pipeline.loaders.batching import Batch, Batching
 from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
 from slvr.pipeline.loaders.dali import DaliLoader
 from slvr.pipeline.loaders.resident import Resident
-from slvr.pipeline.loaders.streamed import RemoteLoader
+from slvr.pipeline.loaders.streamed import StreamedLoader
 from slvr.shards.audio import decode, with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.read import ShardDirectory
@@ -63,13 +62,12 @@ def write(path: Path, n_clips: int) -> ShardDirectory:
         assert writer.info is not None
         rows += writer.rows
         infos.append(writer.info)
-    rate = {"codec": "flac", "sample_rate_hz": SAMPLE_RATE_HZ, "labels": {}}
-    finish(path, rows, infos, name="bench", **rate, **ABOUT)
+    finish(path, rows, infos, described("bench", sample_rate_hz=SAMPLE_RATE_HZ))
     return ShardDirectory.open(path)
 
 
-def usual(directory: ShardDirectory, batch: int, workers: int) -> Iterator[Tensor]:
-    """Batches (B, T) float32 as most people make them."""
+def usual(directory: ShardDirectory, batch: int, workers: int) -> Iterator[Batch]:
+    """Batches (B, T) float32 as most people make them, without keys."""
     tars = [str(directory.path / shard.name) for shard in directory.manifest.shards]
     dataset = (
         wds.WebDataset(tars * 1000, shardshuffle=len(tars), empty_check=False)
@@ -79,13 +77,13 @@ def usual(directory: ShardDirectory, batch: int, workers: int) -> Iterator[Tenso
         .batched(batch)
     )
     loader = DataLoader(dataset, batch_size=None, num_workers=workers)
-    return (torch.as_tensor(waves) for (waves,) in loader)
+    return (Batch((), torch.as_tensor(waves)) for (waves,) in loader)
 
 
-def rate(stream: Iterator[Tensor], seconds: float) -> float:
+def rate(stream: Iterator[Batch], seconds: float) -> float:
     """Clips a second that a stream gives, after its first batches."""
     for batch in islice(stream, 3):
-        n_clips = len(batch)
+        n_clips = len(batch.pcm)
     n, start_s = 0, time.perf_counter()
     while time.perf_counter() - start_s < seconds:
         next(stream)
@@ -136,10 +134,10 @@ def main() -> None:
             ),
             "our decoder, one core": lambda: one_core(decode, members, 1.0),
         }
-        streams: dict[str, Callable[[], Iterator[Tensor]]] = {
+        streams: dict[str, Callable[[], Iterator[Batch]]] = {
             f"webdataset + soundfile, {n} workers": lambda: usual(directory, args.batch, n),
             f"default loader, {n} workers": lambda: ClipLoader(clips, batching, n).batches(),
-            f"streamed, {n} workers": lambda: RemoteLoader(
+            f"streamed, {n} workers": lambda: StreamedLoader(
                 directory, "train", batching, n
             ).batches(),
         }

@@ -23,15 +23,15 @@ import torch.nn.functional as F
 from augmentations import original_augmentations, original_views, our_views
 from frontend import Original as OriginalFrontEnd
 from measure import Bytes, Measured, machine, measure, megabytes, table
+from slvr.model.multitask import MultiTask
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from slvr.model.encoders.resnet18 import Encoder
-from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, Targets
-from slvr.pipeline.frontends.mtslvr import FrontEnd
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.frontends.mtslvr import MTSLVR
+from slvr.pipeline.views.chains import Chains
 
 RATE_HZ = 16_000
 TEMPERATURE = 0.07
@@ -164,10 +164,10 @@ def whole_step(
     """Augmentation, front end and network of one way."""
     step = network_step(way, args, device, args.clips, bf16)
     waves = 0.1 * torch.randn(args.clips, round(args.seconds * RATE_HZ), device=device)
-    views = Views()
+    views = Chains()
     plan = views.sample(len(waves), seed=0)
     targets = Targets(plan.labels.to(device), torch.zeros(len(waves), 0, device=device))
-    front_end = (FrontEnd if way == "ours" else OriginalFrontEnd)().to(device)
+    front_end = (MTSLVR if way == "ours" else OriginalFrontEnd)().to(device)
     original = original_augmentations(waves.shape[1]) if way == "original" else {}
 
     def whole() -> Tensor:

@@ -1,0 +1,6 @@
+"""The encoders that a recipe, a flag or a checkpoint can name."""
+
+ENCODERS = {
+    "resnet18": "slvr.model.encoders.resnet18:ResNet18",
+}
+"""Name -> where its class is; imported on use."""

@@ -1,0 +1,9 @@
+"""The objectives that a recipe, a flag or a checkpoint can name."""
+
+OBJECTIVES = {
+    "simclr": "slvr.model.objectives.simclr:SimCLR",
+    "simsiam": "slvr.model.objectives.simsiam:SimSiam",
+    "mlap": "slvr.model.objectives.mlap:MLAP",
+    "augself": "slvr.model.objectives.augself:AugSelf",
+}
+"""Name -> where its class is; imported on use."""

@@ -1,0 +1,137 @@
+"""What front ends of mel bands share: one FFT of centred frames, and the bank of bands.
+
+Letters: B clips, C channels, T samples, L frames, N samples a frame, F = N/2 + 1 bins, M mel bands.
+"""
+
+from abc import abstractmethod
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from slvr.pipeline.blocks import block_rows, in_blocks
+from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.torchaudio_import import functional as taf
+from slvr.shards.clip import SAMPLE_RATE_HZ
+
+# Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
+LOG_FLOOR = 2.220446049250313e-16
+# A triangle covers a few bins: multiplied by slices, five sixths of the bank's zeros are left out.
+N_SLICES = 8
+
+
+class MelFrontEnd(FrontEnd):
+    """(B, T) waveforms at 16 kHz -> (B, C, M, L) float32, L = T // hop + 1.
+
+    The bank holds HTK triangles of unit height from 0 Hz to half the sample rate. A clip is
+    reflected by half a frame at both ends. All is float32 under autocast too: log of power spans
+    more decades than half precision has.
+    """
+
+    mel_bank: Tensor
+
+    def __init__(self, n_mels: int, frame_samples: int, hop_samples: int) -> None:
+        """Makes the bank.
+
+        Args:
+            n_mels: M.
+            frame_samples: N, even.
+            hop_samples: from one frame to the next.
+
+        Raises:
+            ValueError: lengths that cannot be, or more bands than the frame can tell apart.
+        """
+        super().__init__()
+        if n_mels < 1 or hop_samples < 1 or frame_samples < 4 or frame_samples % 2:
+            raise ValueError(
+                "front end: expected n_mels and hop_samples of 1 or more and an even frame_samples "
+                f"of 4 or more, got {n_mels}, {hop_samples} and {frame_samples}"
+            )
+        self.n_mels = n_mels
+        self.frame_samples = frame_samples
+        self.hop_samples = hop_samples
+        self.hop_s = hop_samples / SAMPLE_RATE_HZ
+        bank = taf.melscale_fbanks(
+            frame_samples // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, n_mels, SAMPLE_RATE_HZ
+        )
+        self.register_buffer("mel_bank", bank, False)
+        # The first triangle begins after 0 Hz and the last ends before half the sample rate.
+        inner = bank[1:-1]
+        if not inner.any(0).all():
+            raise ValueError(
+                f"front end: n_mels {n_mels} are too many for frames of {frame_samples} samples, "
+                "some would hold no frequency; give fewer n_mels or more frame_samples"
+            )
+        self.bands = _bands(inner, N_SLICES)
+
+    @classmethod
+    def build(cls, config: Any) -> Self:
+        """The front end of a configuration."""
+        return cls(config.n_mels, config.frame_samples, config.hop_samples)
+
+    def shape(self) -> dict[str, Any]:
+        """What `type(self)(**shape)` makes the same of."""
+        return {
+            "n_mels": self.n_mels,
+            "frame_samples": self.frame_samples,
+            "hop_samples": self.hop_samples,
+        }
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """(B, T) float -> (B, C, M, L) float32, contiguous.
+
+        Raises:
+            ValueError: a clip too short to be reflected by half a frame.
+        """
+        half = self.frame_samples // 2
+        if waves.shape[-1] <= half:
+            raise ValueError(
+                f"front end: clips of {waves.shape[-1]} samples; expected more than {half}, half "
+                "a frame: pad or repeat shorter clips"
+            )
+        with torch.autocast(waves.device.type, enabled=False):
+            if torch.compiler.is_compiling():
+                return self._of_waves(waves)
+            return in_blocks(self._of_waves, block_rows(waves), waves)
+
+    def _of_waves(self, waves: Tensor) -> Tensor:
+        half = self.frame_samples // 2
+        padded = pad(waves.float()[:, None], (half, half), mode="reflect")[:, 0]
+        frames = padded.unfold(-1, self.frame_samples, self.hop_samples)
+        return self.images(torch.fft.rfft(frames))
+
+    @abstractmethod
+    def images(self, spectra: Tensor) -> Tensor:
+        """(B, L, F) complex spectra through a rectangular window -> (B, C, M, L)."""
+
+    def project(self, parts: Tensor) -> Tensor:
+        """(..., F - 2), without the first and the last bin -> (..., M), summed by the bank."""
+        bands = [parts[..., bins] @ self.mel_bank[1:-1][bins, bands] for bins, bands in self.bands]
+        return torch.cat(bands, -1)
+
+
+def hann_power(spectra: Tensor) -> Tensor:
+    """(B, L, F - 2) power through a periodic Hann window, of what a rectangular one lets through.
+
+    `X_hann(f) = X_rect(f) / 2 - (X_rect(f - 1) + X_rect(f + 1)) / 4`, so that one FFT serves both.
+    """
+    before, rectangular, after = spectra[..., :-2], spectra[..., 1:-1], spectra[..., 2:]
+    hann = (before + after).sub_(rectangular, alpha=2)  # times -4
+    return (hann.real.square() + hann.imag.square()) / 16
+
+
+def decibel(x: Tensor) -> Tensor:
+    """`10 log10(x + eps)`."""
+    return (x + LOG_FLOOR).log10_().mul_(10)
+
+
+def _bands(bank: Tensor, n: int) -> list[tuple[slice, slice]]:
+    """Slices of bands, and for each the bins outside of which their weights are all 0."""
+    edges = torch.linspace(0, bank.shape[1], min(n, bank.shape[1]) + 1).long().tolist()
+    slices = []
+    for low, high in pairwise(edges):
+        used = bank[:, low:high].any(1).nonzero()[:, 0].tolist()
+        slices.append((slice(used[0], used[-1] + 1), slice(low, high)))
+    return slices

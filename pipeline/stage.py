@@ -1,0 +1,69 @@
+"""The GPU-side stage: a batch of clips becomes views, their images, and what is known of them.
+
+Letters: B clips, T samples, T' samples of a view, V views, C channels, F bands, L frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.normalise import Normalisation, normalise, to_float
+from slvr.pipeline.views.contract import Known, ViewMaker
+
+
+class Made(NamedTuple):
+    """Views of a batch, still as sound."""
+
+    waves: Tensor
+    """(B, T) float32, the clips normalised."""
+    views: Tensor
+    """(V, B, T')."""
+    plan: Any
+    """The `slvr.pipeline.views.contract.Plan` that they were made by."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`stage(pcm, seed)`: (B, T) int16 -> images of V views of each clip, and what is known.
+
+    Attributes:
+        views: the view maker.
+        front_end: on the device of the clips.
+        normalisation: of the waveforms.
+        rank: of this process, whose clips are a share of a batch of `world` times as many.
+        world: processes; their number does not change the views of a clip.
+    """
+
+    views: ViewMaker
+    front_end: FrontEnd
+    normalisation: Normalisation = "published"
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, pcm: Tensor, seed: int | Sequence[int]) -> tuple[Tensor, Known]:
+        """(V, B, C, F, L) float32, and (B, ...) by name; all that is drawn comes from the seed."""
+        made = make_views(pcm, seed, self.views, self.normalisation, self.rank, self.world)
+        return self.images(made), self.views.known(made.plan)
+
+    def images(self, made: Made) -> Tensor:
+        """The views as the encoder sees them, (V, B, C, F, L) float32."""
+        images = self.front_end(made.views.flatten(0, 1)).unflatten(0, made.views.shape[:2])
+        return self.views.on_features(images, made.plan)
+
+
+def make_views(
+    pcm: Tensor,
+    seed: int | Sequence[int],
+    views: ViewMaker,
+    normalisation: Normalisation,
+    rank: int = 0,
+    world: int = 1,
+) -> Made:
+    """The views of a batch (B, T) int16, which is the share of one of `world` processes."""
+    waves = normalise(to_float(pcm), normalisation)
+    n = len(waves)
+    plan = views.sample(world * n, seed, waves.device).rows(rank * n, (rank + 1) * n)
+    return Made(waves, views.apply(waves, plan), plan)
