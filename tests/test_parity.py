@@ -16,7 +16,7 @@ import torch
 from slvr.eval.classify import CLASSIFIERS
 from slvr.model.objectives.losses import nt_xent, simsiam
 from slvr.pipeline.augmentations import DEFAULT
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from test_pipeline_frontend import assert_same_image
 
 HERE = Path(__file__).parent
@@ -51,7 +51,7 @@ def waves() -> torch.Tensor:
 
 
 def of_front_end() -> dict[str, np.ndarray]:
-    return {"image": FrontEnd()(waves()).numpy()}
+    return {"image": MTSLVR()(waves()).numpy()}
 
 
 def of_augmentations() -> dict[str, torch.Tensor]:
