@@ -1,9 +1,8 @@
 """Published state dicts load, and give the original implementation's numbers.
 
 Weights are not stored anywhere: `filled` makes every tensor a function of its published name. What
-needs the original's numbers is skipped where they are absent; `data/model_golden.npz` and
-`data/published_names.json` hold our own, made by this file (`python tests/test_model_released.py`)
-when both sets agreed.
+needs the original's numbers is skipped where they are absent; `data/model_golden.npz` holds our
+own, made by this file (`python tests/test_model_released.py`) when both sets agreed.
 """
 
 import hashlib
@@ -14,15 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slvr.model.multitask import MultiTask
 
 from slvr.model.encoders.resnet18 import TASKS, VARIANTS, Encoder
+from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, SimSiam, Targets
 from slvr.model.released import load_released, load_released_joint, published_names
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
 GOLDEN = Path(__file__).parent / "data" / "model_golden.npz"
-NAMES = Path(__file__).parent / "data" / "published_names.json"
 CONTRASTIVE = {"simclrv1": SimCLR, "simsiam": SimSiam}
 needs_fixtures = pytest.mark.skipif(
     not FIXTURES.exists(), reason="the original implementation's numbers are not in this clone"
@@ -97,71 +95,42 @@ def assert_equal_up_to(tolerance, ours, theirs):
     assert np.abs(ours - theirs).max() < tolerance * theirs.std()
 
 
-def encoder_shapes(variant):
+@needs_fixtures
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_and_shapes_are_the_published_ones(variant):
     with torch.device("meta"):
-        return published_shapes(Encoder(variant))
-
-
-def joint_shapes(contrastive, variant):
-    with torch.device("meta"):
-        encoder = Encoder(variant)
-        heads = CONTRASTIVE[contrastive](encoder.task_dim), AugmentationPrediction(encoder.task_dim)
-        return published_shapes(MultiTask(encoder, *heads))
-
-
-def moved_statistics(variant, task):
-    """Published names of the norms that a training pass moves -> how often."""
-    encoder = Encoder(variant, dim=4, width=4)
-    encoder(randn(0, 2, 3, 32, 32), task)
-    tensors = encoder.state_dict()
-    counts = {
-        theirs: int(tensors[ours])
-        for ours, theirs in published_names(encoder).items()
-        if "num_batches_tracked" in ours
-    }
-    return {name: count for name, count in counts.items() if count}
-
-
-def names():
-    """Names and shapes of encoders and of heads, and the statistics that a pass moves."""
-    encoders = {variant: encoder_shapes(variant) for variant in VARIANTS}
-    heads = {
-        f"{contrastive} {variant}": {
-            name: shape
-            for name, shape in joint_shapes(contrastive, variant).items()
-            if not name.startswith("backbone.")
-        }
-        for contrastive in CONTRASTIVE
-        for variant in VARIANTS
-    }
-    moved = {
-        f"{variant} {task}": moved_statistics(variant, task)
-        for variant in VARIANTS
-        for task in their_tasks(variant)
-    }
-    return {"encoders": encoders, "heads": heads, "moved": moved}
-
-
-def test_names_and_shapes_are_the_published_ones():
-    assert names() == json.loads(NAMES.read_text())
+        shapes = published_shapes(Encoder(variant))
+    assert shapes == original("state_dict_keys.json")["variants"][variant]["keys"]
 
 
 @needs_fixtures
-def test_the_stored_names_are_those_of_the_original():
-    stored = json.loads(NAMES.read_text())
-    theirs = original("state_dict_keys.json")
-    assert stored["encoders"] == {v: theirs["variants"][v]["keys"] for v in VARIANTS}
-    touched = theirs["bn_touched_by_one_train_forward"]
-    for variant in VARIANTS:
-        for task, their_task in their_tasks(variant).items():
-            expected = touched[f"{variant}/{their_task}/bn_touched"]
-            assert stored["moved"][f"{variant} {task}"] == expected
-    joints = original("losses_framework_keys_gradnorms.json")["framework_state_dict_keys"]
-    for joint_name, heads in stored["heads"].items():
-        contrastive, variant = joint_name.split()
-        backbone = {f"backbone.{k}": shape for k, shape in stored["encoders"][variant].items()}
-        their_variant = "None" if variant == "none" else variant
-        assert backbone | heads == joints[f"{contrastive}_trans_{their_variant}"]
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("contrastive", CONTRASTIVE)
+def test_joint_names_and_shapes_are_the_published_ones(contrastive, variant):
+    with torch.device("meta"):
+        encoder = Encoder(variant)
+        heads = CONTRASTIVE[contrastive](encoder.task_dim), AugmentationPrediction(encoder.task_dim)
+        shapes = published_shapes(MultiTask(encoder, *heads))
+    published = original("losses_framework_keys_gradnorms.json")["framework_state_dict_keys"]
+    their_variant = "None" if variant == "none" else variant
+    assert shapes == published[f"{contrastive}_trans_{their_variant}"]
+
+
+@needs_fixtures
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_training_pass_moves_the_published_statistics(variant):
+    touched = original("state_dict_keys.json")["bn_touched_by_one_train_forward"]
+    for task, their_task in their_tasks(variant).items():
+        encoder = Encoder(variant, dim=4, width=4)
+        encoder(torch.randn(2, 3, 32, 32), task)
+        tensors = encoder.state_dict()
+        counts = {
+            theirs: int(tensors[ours])
+            for ours, theirs in published_names(encoder).items()
+            if "num_batches_tracked" in ours
+        }
+        moved = {name: count for name, count in counts.items() if count}
+        assert moved == touched[f"{variant}/{their_task}/bn_touched"]
 
 
 @needs_fixtures
@@ -297,4 +266,3 @@ def test_golden():
 
 if __name__ == "__main__":
     np.savez(GOLDEN, **golden())
-    NAMES.write_text(json.dumps(names(), separators=(",", ":")) + "\n")
