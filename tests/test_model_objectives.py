@@ -90,6 +90,15 @@ def test_a_temperature_that_divides_by_nothing_is_refused(temperature):
         SimCLR.Config(temperature)
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(SimSiam.Config, "width"), (SimSiam.Config, "bottleneck"), (AugSelf.Config, "width")],
+)
+def test_layers_without_values_are_refused(config, name):
+    with pytest.raises(ValueError, match=rf"\.{name} 0: out of range; expected 1 or more"):
+        config(**{name: 0})
+
+
 def test_simsiam_normalises_each_view_alone_and_leaves_the_projection_signed():
     objective = made("simsiam")
     h, known = batch()
