@@ -125,7 +125,7 @@ def _steps(steps: list[Step]) -> list[dict[str, Any]]:
         {
             "name": step.name,
             "params": [
-                {"name": name, "values": [_value(step, name, view[name]) for view in step.params]}
+                {"name": name, "values": [_value(name, view[name]) for view in step.params]}
                 for name in step.params[0]
             ],
         }
@@ -133,8 +133,8 @@ def _steps(steps: list[Step]) -> list[dict[str, Any]]:
     ]
 
 
-def _value(step: Step, name: str, value: float | list[float]) -> str:
-    if (step.name, name) == ("fade", "shape"):
+def _value(name: str, value: float | list[float]) -> str:
+    if name == "shape":
         return FADE_SHAPES[int(np.ravel(value)[0])]
     numbers = np.ravel(value).tolist()
     return ", ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in numbers)
