@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -76,6 +76,7 @@ class Retry:
 
 
 KEPT, NOT_KEPT = "Default: as in the first run.", "Not kept: give it as in the first run."
+"""Of the recipes' options: fields with `repr=False` may hold secrets and are written nowhere."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -185,17 +186,19 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
 
 def _print_outcome(out: Path, outcome: Outcome) -> None:
     n_ok = len(outcome.rows) - len(outcome.failures)
-    hours = sum(row["n_samples"] / row["sample_rate_hz"] for row in outcome.rows) / 3600
+    clips = [row.clip for row in outcome.rows]
+    hours = sum(clip.n_samples / clip.sample_rate_hz for clip in clips) / 3600
     megabytes = sum(shard.bytes for shard in outcome.shards) / 1e6
     print(
         f"{out}: {n_ok} of {len(outcome.rows)} clips, {hours:.2f} h, {len(outcome.shards)} shards, "
         f"{megabytes:.1f} MB"
     )
-    reasons = Counter((row["status"], row["reason"]) for row in outcome.failures)
+    failures = [row.clip for row in outcome.failures]
+    reasons = Counter((clip.status, clip.reason) for clip in failures)
     for (status, reason), n in reasons.most_common():
-        example = next(row for row in outcome.failures if row["reason"] == reason)
-        print(f"  {n} {status}: {reason}, e.g. {example['source_uri']} ({example['detail']})")
-    unsettled = sum(row["status"] in UNSETTLED for row in outcome.failures)
+        example = next(clip for clip in failures if clip.reason == reason)
+        print(f"  {n} {status}: {reason}, e.g. {example.source.uri} ({example.detail})")
+    unsettled = sum(clip.status in UNSETTLED for clip in failures)
     if unsettled:
         print(f"{unsettled} of them failed for now: `ingest retry {out}` asks for them again")
 
@@ -220,7 +223,7 @@ def list_sets(_: List) -> int:
     return DONE
 
 
-def retry(options: Retry, anew: Mapping[str, Any]) -> int:
+def retry(options: Retry, anew: dict[str, Any]) -> int:
     """Asks again for failed clips; returns the exit code.
 
     Args:

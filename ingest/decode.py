@@ -8,8 +8,8 @@ import functools
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +32,17 @@ TOLERANCE_S = 0.1
 """Codec delay and padding (AAC, Opus, MP3) make decoded lengths differ from declared ones."""
 SEEK_MARGIN_S = 1.0
 """Decoding starts this much before a part, so that overlapping frames have settled."""
+_CONTAINERS = {"WAVEX": "wav", "RF64": "wav"}
+_CODECS = {
+    **{"PCM_16": "pcm_s16", "PCM_24": "pcm_s24", "PCM_32": "pcm_s32", "PCM_U8": "pcm_u8"},
+    **{"PCM_S8": "pcm_s8", "FLOAT": "pcm_f32", "DOUBLE": "pcm_f64", "ULAW": "pcm_mulaw"},
+    **{"ALAW": "pcm_alaw", "VORBIS": "vorbis", "OPUS": "opus", "MPEG_LAYER_III": "mp3"},
+}
+"""libsndfile's names -> FFmpeg's."""
+_TWO_ORDERS = ("pcm_s16", "pcm_s24", "pcm_s32", "pcm_f32", "pcm_f64")
+"""Names that FFmpeg ends with the order of the bytes."""
+_BIG = ("aiff", "au", "caf")
+"""Containers of big-endian samples, where their header does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,31 @@ class Decoded:
 
     pcm: npt.NDArray[np.int16]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a file holds its audio.
+
+    Attributes:
+        container: its usual name in lower case, or FFmpeg's.
+        codec: FFmpeg's name.
+        rate_hz: sample rate.
+        channels: how many.
+    """
+
+    container: str
+    codec: str
+    rate_hz: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An audio file that is open: its format, and what reads a part of it up to a limit."""
+
+    format: Format
+    read: "Callable[[float, float | None, float], _Raw]"
 
 
 @dataclass(frozen=True)
@@ -74,11 +110,12 @@ def decode_file(
     Raises:
         ClipFailure: missing, empty, corrupt, truncated, silent, too short or too long.
     """
-    if isinstance(file, Path) and not file.is_file():
-        raise ClipFailure("missing", "no_file", file.name)
-    if _n_bytes(file) == 0:
-        raise ClipFailure("too_short", "empty_file", "0 bytes")
-    raw = _read(file, start_s or 0.0, end_s, max_s)
+    with _open_audio(file) as opened:
+        return _decode(opened, start_s, end_s, max_s)
+
+
+def _decode(opened: _Opened, start_s: float | None, end_s: float | None, max_s: float) -> Decoded:
+    raw = opened.read(start_s or 0.0, end_s, max_s)
     note = _check_length(raw, start_s, end_s)
     if not np.isfinite(raw.samples).all():
         raise ClipFailure("corrupt", "not_finite", "holds NaN or infinity")
@@ -95,15 +132,26 @@ def decode_file(
 
 
 def decoded_clip(clip: Clip, file: Encoded, codec: str, max_s: float) -> Clip:
-    """The planned clip with the audio of a file, or as the failure that decoding met."""
+    """The planned clip with the audio of a file, or as the failure that decoding met.
+
+    What is known of the file is kept either way.
+    """
+    known = clip
+    with suppress(OSError):  # a file that cannot be read: decoding says so
+        known = dataclasses.replace(clip, source_sha256=_sha256(file), source_bytes=_n_bytes(file))
     try:
-        decoded = decode_file(file, clip.source.start_s, clip.source.end_s, max_s)
+        with _open_audio(file) as opened:
+            known = dataclasses.replace(
+                known,
+                source_format=opened.format.container,
+                source_codec=opened.format.codec,
+                source_rate_hz=opened.format.rate_hz,
+                source_channels=opened.format.channels,
+            )
+            decoded = _decode(opened, clip.source.start_s, clip.source.end_s, max_s)
     except ClipFailure as fault:
-        return clip.failed(fault.status, fault.reason, fault.detail)
-    made = with_audio(clip, decoded.pcm, codec)
-    return dataclasses.replace(
-        made, source_sha256=_sha256(file), source_bytes=_n_bytes(file), detail=decoded.note
-    )
+        return known.failed(fault.status, fault.reason, fault.detail)
+    return dataclasses.replace(with_audio(known, decoded.pcm, codec), detail=decoded.note)
 
 
 def _n_bytes(file: Encoded) -> int:
@@ -141,13 +189,49 @@ def _named(file: Encoded) -> str | io.BytesIO:
     return io.BytesIO(file) if isinstance(file, bytes) else str(file)
 
 
-def _read(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
+@contextmanager
+def _open_audio(file: Encoded) -> Iterator[_Opened]:
+    """The file, open for reading.
+
+    Raises:
+        ClipFailure: it is missing or empty, or no audio can be read from it.
+    """
+    if isinstance(file, Path) and not file.is_file():
+        raise ClipFailure("missing", "no_file", file.name)
+    if _n_bytes(file) == 0:
+        raise ClipFailure("too_short", "empty_file", "0 bytes")
     try:
         sound = soundfile.SoundFile(_named(file))
     except soundfile.LibsndfileError:
-        return _read_ffmpeg(file, start_s, end_s, max_s)
+        with _open_ffmpeg(file) as container:
+            yield _Opened(_ffmpeg_format(container), functools.partial(_read_ffmpeg, container))
+        return
     with sound:
-        return _read_soundfile(file, sound, start_s, end_s, max_s)
+        yield _Opened(_soundfile_format(sound), functools.partial(_read_soundfile, file, sound))
+
+
+def _soundfile_format(sound: soundfile.SoundFile) -> Format:
+    """The format, its codec by FFmpeg's name."""
+    container = _CONTAINERS.get(sound.format, sound.format.lower())
+    if container == "flac":
+        codec = "flac"
+    else:
+        codec = _CODECS.get(sound.subtype, sound.subtype.lower())
+        if codec in _TWO_ORDERS:
+            own = container not in _BIG
+            codec += "le" if {"LITTLE": True, "BIG": False}.get(sound.endian, own) else "be"
+    return Format(container, codec, sound.samplerate, sound.channels)
+
+
+def _ffmpeg_format(container: av.container.InputContainer) -> Format:
+    if not container.streams.audio:
+        raise ClipFailure("corrupt", "no_audio", container.format.name)
+    stream = container.streams.audio[0]
+    context = stream.codec_context
+    if context is None:
+        raise ClipFailure("corrupt", "unknown_codec", container.format.name)
+    codec = context.codec.canonical_name  # not that of the decoder, as mp3float
+    return Format(container.format.name, codec, stream.rate, stream.channels)
 
 
 def _read_soundfile(
@@ -170,28 +254,27 @@ def _read_soundfile(
     return _Raw(stored * np.float32(scale), rate_hz, first / rate_hz, declared_s)
 
 
-def _read_ffmpeg(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
-    with _open_ffmpeg(file) as container:
-        if not container.streams.audio:
-            raise ClipFailure("corrupt", "no_audio", container.format.name)
-        stream = container.streams.audio[0]
-        rate_hz = stream.rate
-        declared_s = None if container.duration is None else container.duration / av.time_base
-        _refuse_too_long((end_s or declared_s or 0.0) - start_s, max_s)
-        if start_s > SEEK_MARGIN_S:
-            container.seek(int((start_s - SEEK_MARGIN_S) * av.time_base))
-        to_float = av.AudioResampler(format="fltp")
-        pieces: list[npt.NDArray[np.float32]] = []
-        first_s: float | None = None
-        for frame in container.decode(stream):
-            if first_s is None:
-                first_s = frame.time or 0.0
-            for converted in to_float.resample(frame):
-                pieces.append(np.asarray(converted.to_ndarray().T, np.float32))
-            read_s = sum(len(piece) for piece in pieces) / rate_hz
-            if end_s is not None and first_s + read_s >= end_s:
-                break
-            _refuse_too_long(first_s + read_s - start_s, max_s)
+def _read_ffmpeg(
+    container: av.container.InputContainer, start_s: float, end_s: float | None, max_s: float
+) -> _Raw:
+    stream = container.streams.audio[0]
+    rate_hz = stream.rate
+    declared_s = None if container.duration is None else container.duration / av.time_base
+    _refuse_too_long((end_s or declared_s or 0.0) - start_s, max_s)
+    if start_s > SEEK_MARGIN_S:
+        container.seek(int((start_s - SEEK_MARGIN_S) * av.time_base))
+    to_float = av.AudioResampler(format="fltp")
+    pieces: list[npt.NDArray[np.float32]] = []
+    first_s: float | None = None
+    for frame in container.decode(stream):
+        if first_s is None:
+            first_s = frame.time or 0.0
+        for converted in to_float.resample(frame):
+            pieces.append(np.asarray(converted.to_ndarray().T, np.float32))
+        read_s = sum(len(piece) for piece in pieces) / rate_hz
+        if end_s is not None and first_s + read_s >= end_s:
+            break
+        _refuse_too_long(first_s + read_s - start_s, max_s)
     samples = np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32)
     # Opus and AAC give their encoder delay negative time: the clip begins at time 0
     offset = round((start_s - (first_s or 0.0)) * rate_hz)

@@ -15,23 +15,24 @@ import numpy as np
 import pytest
 
 from slvr.shards.audio import with_audio
-from slvr.shards.clip import Clip, Source
-from slvr.shards.manifest import ShardInfo
+from slvr.shards.clip import Clip, Event, Source
+from slvr.shards.manifest import Description, ShardInfo
 from slvr.shards.read import ShardDirectory
 from slvr.shards.write import ShardWriter, finish
 from slvr.train.config import TrainConfig
 from slvr.train.configure import configure
 
 ROOMS = ("command", "ingest", "shards", "pipeline", "model", "train", "eval")
-ABOUT = {
-    "recipe": "test",
-    "recipe_version": "1",
-    "options": {},
-    "tool_versions": {},
-    "licence": "CC0-1.0",
-    "citation": "",
-    "homepage": "",
-}
+
+
+def described(name: str, **other: object) -> Description:
+    """The description of a directory made here."""
+    fields = {
+        **{"name": name, "recipe": "test", "recipe_version": "1", "options": {}},
+        **{"tool_versions": {}, "licence": "CC0-1.0", "citation": "", "homepage": ""},
+        **{"codec": "flac", "sample_rate_hz": 16_000, "labels": {}},
+    }
+    return Description(**fields | other)
 
 
 def bare_rooms(modules: Iterable[str]) -> set[str]:
@@ -61,7 +62,10 @@ def write_directory(
     sample_rate_hz: int = 16_000,
     first: int = 0,
 ) -> ShardDirectory:
-    """Noise clips in shards, and one clip that failed; clip i has label `class_(i mod n)`."""
+    """Noise clips in shards, and one clip that failed; clip i has label `class_(i mod n)`.
+
+    Every other clip has an event; all have a pitch, a level and a speaker.
+    """
     path.mkdir(parents=True)
     rows, infos = [], []
     clips = [
@@ -71,6 +75,8 @@ def write_directory(
                 split=split,
                 source=Source(f"made/{i}.wav", 0.0, 1.0),
                 labels=(f"class_{i % n_classes}",) if n_classes else (),
+                events=(Event("click", 0.05, 0.1 + i / 1000),) if i % 2 == 0 else (),
+                attributes={"pitch": i, "level_db": -i / 4, "speaker": f"{i % 2}"},
             ),
             noise(round(lengths_s[i % len(lengths_s)] * 16_000), i),
             codec,
@@ -88,16 +94,8 @@ def write_directory(
         rows += writer.rows
         infos.append(writer.info)
     labels = {f"class_{i}": f"class {i}" for i in range(n_classes)}
-    finish(
-        path,
-        rows,
-        infos,
-        name=path.name,
-        codec=codec,
-        sample_rate_hz=sample_rate_hz,
-        labels=labels,
-        **ABOUT,
-    )
+    about = described(path.name, codec=codec, sample_rate_hz=sample_rate_hz, labels=labels)
+    finish(path, rows, infos, about)
     return ShardDirectory.open(path, sample_rate_hz)
 
 

@@ -244,6 +244,15 @@ def test_a_probe_is_as_good_as_scikit_learns(hidden: int) -> None:
     assert ours == pytest.approx(theirs, abs=0.02) and theirs > 0.9
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_what_a_probe_says_of_a_clip_does_not_depend_on_the_other_test_clips(single: bool) -> None:
+    (x, y), (x_test, _) = clusters(300, 0), clusters(40, 1)
+    config = Probe.Config(**COMMON, epochs=3)
+    alone = classify(x, y, x_test[:20], single, config)
+    loud = torch.cat([x_test[:20], 50 * x_test[20:] + 9])
+    torch.testing.assert_close(classify(x, y, loud, single, config)[:20], alone)
+
+
 def test_a_probe_of_several_labels_gives_map() -> None:
     rng = np.random.default_rng(0)
     y = torch.tensor(rng.random((900, 4)) < 0.3).float()

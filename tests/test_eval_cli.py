@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 from docstring_parser import parse_from_object
 
 from slvr.command.named import config_of, named
+from slvr.eval import embedders
 from slvr.eval.cli import main
 from slvr.eval.embedders import EncoderEmbedder
 from slvr.eval.report import REPORT
@@ -290,31 +292,91 @@ def test_the_few_shot_table_needs_no_sub_command(here: Path) -> None:
     assert (here / "results" / "x" / "results.csv").read_bytes() == first
 
 
-@pytest.mark.parametrize(
-    ("args", "sentence"),
-    [
-        (["--help"], ""),
-        (["probe", "--help"], ""),
-        (["--checkpoint", "nope", "--shards", "nope"], "nope: no such checkpoint"),
-        (["retrieve", "--checkpoint", "nope", "--shards", "nope"], "nope: no such checkpoint"),
-        (["--checkpoint", "data", "--shards", "data"], "data: no checkpoint there"),
-        (["--checkpoint", "runs/x", "--shards", "nope"], "nope: no such shard directory"),
-        (["--checkpoint", "runs/x", "--shards", "runs"], "dataset.json is missing"),
-        (["--released", "nope.pt", "--shards", "data"], "nope.pt: no such file"),
-        (["--checkpoint", "runs/x", "--shards", "data", "--only", "x"], "--only x: no such file"),
-        (["--checkpoint", "runs/x", "--shards", "data", "--out", "runs"], "holds no results"),
-        (["--shards", "data"], "nothing to evaluate"),
-        (["prob", "--shards", "data"], "evaluate prob: expected one of few-shot, invariance"),
-    ],
-)
-def test_help_and_wrong_paths_load_no_torch(here: Path, args: list[str], sentence: str) -> None:
+def test_help_and_wrong_paths_load_no_torch(here: Path) -> None:
+    trained = ["--checkpoint", "runs/x"]
+    cases = {
+        "Few-shot accuracy": ["--help"],
+        "A classifier over all": ["probe", "--help"],
+        "nope: no such checkpoint": ["--checkpoint", "nope", "--shards", "nope"],
+        "data: no checkpoint there": ["retrieve", "--checkpoint", "data", "--shards", "data"],
+        "nope: no such shard directory": [*trained, "--shards", "nope"],
+        "dataset.json is missing": ["probe", *trained, "--shards", "runs"],
+        "nope.pt: no such file": ["--released", "nope.pt", "--shards", "data"],
+        "--only x: no such file": [*trained, "--shards", "data", "--only", "x"],
+        "runs: exists and holds no results": [*trained, "--shards", "data", "--out", "runs"],
+        "nothing to evaluate": ["--shards", "data"],
+        "evaluate prob: expected one of few-shot, inv": ["prob", "--shards", "data"],
+    }
     code = (
         "import sys; from slvr.eval.cli import main\n"
-        f"try: assert main({args}) == 2\n"
-        "except SystemExit as stopped: assert stopped.code == 0\n"
-        "print('torch' in sys.modules)"
+        f"for args in {list(cases.values())}:\n"
+        "    try: assert main(args) == 2\n"
+        "    except SystemExit as stopped: assert stopped.code == 0\n"
+        "    print('torch' in sys.modules, args)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.endswith("False\n")
-    assert sentence in run.stderr
+    for sentence, args in cases.items():
+        assert sentence in run.stdout + run.stderr
+        assert f"False {args}" in run.stdout
     assert not (here / "results").exists()
+
+
+def test_only_the_clips_of_another_table_are_scored(
+    here: Path, make_directory: MakeDirectory, capsys
+) -> None:
+    make_directory("theirs", n_clips=14, n_classes=0, first=10)  # clips 10 to 19 are in both
+    args = ["--shards", "data", "--no-baselines", "--only", "theirs/clips.parquet"]
+    assert evaluate(*args, "--out", "common") == 0
+    assert evaluate(*args[:3], "--out", "all") == 0
+    common, whole = (pd.read_csv(here / out / "results.csv").iloc[0] for out in ("common", "all"))
+    assert (common.n_clips, whole.n_clips) == (10, 20)
+    keys = {
+        frozenset(pd.read_parquet(pieces)["key"])
+        for pieces in (here / "results" / "features").glob("*/pieces.parquet")
+    }
+    clips = [f"clip_{i:04d}" for i in range(20)]
+    assert keys == {frozenset(clips[10:]), frozenset(clips)}
+    record = json.loads((here / "common" / "run.json").read_text())
+    assert record["config"]["only"] == "theirs/clips.parquet"
+    assert (
+        record["datasets"]["theirs/clips.parquet"]
+        == hashlib.sha256(Path("theirs/clips.parquet").read_bytes()).hexdigest()
+    )
+    capsys.readouterr()
+    make_directory("strangers", n_clips=3, first=50)
+    assert evaluate(*args[:4], "strangers/clips.parquet") == 2
+    assert "none of its 20 clips has the same samples" in capsys.readouterr().err
+    assert evaluate(*args[:4], "theirs/dataset.json") == 2
+    assert "theirs/dataset.json: not a table of clips" in capsys.readouterr().err
+
+
+def test_what_a_checkpoint_may_name_is_passed_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = []
+
+    def load(path: str, variant: str | None, allow: tuple[str, ...]) -> object:
+        passed.append(allow)
+        return embedders.load_model(path, variant, ())
+
+    monkeypatch.setattr("slvr.eval.models.load_model", load)
+    allowed = ["--allow", "mine:Encoder", "./theirs.py:Frames"]
+    assert evaluate("--shards", "data", "--no-baselines", *allowed) == 0
+    assert passed == [("mine:Encoder", "./theirs.py:Frames")]
+
+
+def test_an_encoder_is_found_beside_a_stranger_of_every_name(here: Path) -> None:
+    """A user's modules may be named as our folders are, or as modules that ours import."""
+    mine = (
+        "import torch\ndef embed(waves):\n    return torch.stack([waves.mean(1), waves.std(1)], 1)"
+    )
+    for path in ("model.py", "train.py", "eval/__init__.py"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(mine)
+    args = ["--encoder", "model:embed", "train:embed", "eval:embed", "--shards", "data"]
+    args += ["--n-tasks", "20", "--piece", "0.2", "--no-baselines"]
+    code = f"import sys; from slvr.eval.cli import main; sys.exit(main({args}))"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    scores = pd.read_csv(here / "results" / "model-embed" / "results.csv")
+    assert scores["model"].tolist() == ["model:embed", "train:embed", "eval:embed"]
+    assert (scores["dim"] == 2).all()

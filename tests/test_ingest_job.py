@@ -2,9 +2,11 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from slvr.ingest.building.ledger import About, Ledger
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.recipe import ClipPlan
 from slvr.shards.audio import with_audio
-from slvr.shards.clip import Clip, Source
+from slvr.shards.clip import Clip, Event, Source
 from slvr.shards.read import ShardDirectory
 
 
@@ -229,9 +231,27 @@ def test_foreign_and_busy_directories_are_refused(tmp_path: Path) -> None:
         assert f"another ingest (process {os.getpid()}) writes there" in stderr(sounds, "busy")
 
 
+def test_what_schema_1_has_begun_is_refused_by_every_command(tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 3)
+    assert run("ingest", "folder", str(sounds), "--out", "old", cwd=tmp_path).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "old" / "ledger.sqlite")) as db:
+        (schema,) = db.execute("PRAGMA user_version").fetchone()
+        assert schema == 2
+        db.execute("PRAGMA user_version=0")
+    for line in (("folder", str(sounds), "--out", "old"), ("status", "old"), ("retry", "old")):
+        done = run("ingest", *line, cwd=tmp_path)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "old: made with schema 1 of the shard directory" in done.stderr
+        assert "run the same `ingest ...` with another --out" in done.stderr
+
+
 def test_the_spool_gives_back_what_is_settled(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
-    planned = Clip("a", "train", Source("u", 1.0, 2.5), labels=("x", "y"), licence="CC0-1.0")
+    planned = Clip(
+        *("a", "train", Source("u", 1.0, 2.5), ("x", "y"), (Event("x", 0.5, 1.0),)),
+        attributes={"pitch": 60, "level_db": -3.0, "take": "A"},
+        licence="CC0-1.0",
+    )
     made = with_audio(planned, np.arange(-50, 50, dtype=np.int16), "flac")
     gone = Clip("b", "train", Source("v")).failed("gone", "removed", "text\nof two lines")
     spool.put(made)

@@ -21,6 +21,7 @@ from slvr.ingest.youtube.segments import (
     read_label_names,
     read_segments,
 )
+from slvr.shards.clip import Event
 
 FACTS = Path(__file__).parents[2] / "shared" / "facts"
 HEAD = "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=1\n# YTID, start_seconds\n"
@@ -83,7 +84,7 @@ def test_what_is_written_in_the_official_form_is_read_back(tmp_path_factory, wan
         ("abcdefghijk, 30.000, inf, /m/09x0r", ["'inf'", "number"]),
         ("abcdefghijk, 30.000, 40.000, Speech", ["'Speech'", "/m/09x0r"]),
         ('abcdefghijk, 30.000, 40.000, "/m/09x0r,"', ["label ''"]),
-        ("--PJHxphWEs, 50.000, 60.000, /m/09x0r", ["--PJHxphWEs", "line 4", "one segment per id"]),
+        ("--PJHxphWEs, 30.000, 60.000, /m/09x0r", ["--PJHxphWEs from 30.0", "line 4", "once"]),
     ],
 )
 def test_a_damaged_line_is_refused_with_file_and_line(write, line, words):
@@ -92,6 +93,63 @@ def test_a_damaged_line_is_refused_with_file_and_line(write, line, words):
         read_segments(path)
     for word in [f"{path}, line 5", *words]:
         assert word in str(caught.value)
+
+
+def test_two_segments_of_one_video_are_two(write):
+    path = write(HEAD + GOOD + '--PJHxphWEs, 50.000, 60.000, "/m/09x0r"\n')
+    assert [(s.youtube_id, s.start_s) for s in read_segments(path)] == [
+        ("--PJHxphWEs", 30.0),
+        ("--PJHxphWEs", 50.0),
+    ]
+
+
+STRONG = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n"
+
+
+def test_reads_audioset_strong_with_its_events(write):
+    lines = (
+        "YxlGt805lTA_30000\t2.627\t7.237\t/m/053hz1",
+        "-_lGt805_10_1500\t0.000\t10.000\t/m/09x0r",
+        "YxlGt805lTA_30000\t0.000\t0.500\t/m/09x0r",
+        "YxlGt805lTA_30000\t1.000\t1.000\t/m/053hz1",
+        "YxlGt805lTA_0\t3.000\t4.000\t/t/dd00088",
+    )
+    assert read_segments(write(STRONG + "\n".join(lines) + "\n")) == [
+        Segment(
+            *("YxlGt805lTA", 30.0, 40.0, ("/m/053hz1", "/m/09x0r")),
+            (
+                Event("/m/053hz1", 2.627, 7.237),
+                Event("/m/09x0r", 0.0, 0.5),
+                Event("/m/053hz1", 1.0, 1.0),
+            ),
+        ),
+        Segment("-_lGt805_10", 1.5, 11.5, ("/m/09x0r",), (Event("/m/09x0r", 0.0, 10.0),)),
+        Segment("YxlGt805lTA", 0.0, 10.0, ("/t/dd00088",), (Event("/t/dd00088", 3.0, 4.0),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("YxlGt805lTA\t1.0\t2.0\t/m/09x0r", "YouTube's id, '_' and the start in ms"),
+        ("short_30000\t1.0\t2.0\t/m/09x0r", "YouTube's id, '_' and the start in ms"),
+        ("YxlGt805lTA_30000\t1.0\t2.0", "YouTube's id, '_' and the start in ms"),
+        ("YxlGt805lTA_30000\t1.0\t2.0\tSpeech", "label 'Speech'"),
+        ("YxlGt805lTA_30000\tx\t2.0\t/m/09x0r", "'x' where seconds stand"),
+        ("YxlGt805lTA_30000\t3.0\t2.0\t/m/09x0r", "ends at 2.0 s and starts at 3.0 s"),
+    ],
+)
+def test_a_damaged_line_of_events_is_refused(write, line, words):
+    good = "YxlGt805lTA_30000\t2.627\t7.237\t/m/053hz1\n"
+    with pytest.raises(ValueError, match=rf"segments.csv, line 3: .*{words}"):
+        read_segments(write(STRONG + good + line + "\n"))
+
+
+def test_other_lists_of_audioset_strong_are_refused(write):
+    with pytest.raises(ValueError, match=r"line 1: got columns .*'present'"):
+        read_segments(write(STRONG.rstrip() + "\tpresent\n"))
+    with pytest.raises(ValueError, match="no event in this file"):
+        read_segments(write(STRONG))
 
 
 @pytest.mark.parametrize("content", [b"", HEAD.encode(), b"\xff\xfe\x00\x01"])
@@ -108,6 +166,16 @@ def test_label_names_keep_commas_and_order(write):
         ("/m/09x0r", "Speech"),
         ("/m/05zppz", "Male speech, man"),
     ]
+
+
+def test_label_names_of_audioset_strong_have_neither_header_nor_index(write):
+    path = write('/m/09x0r\tSpeech\n/t/dd00134\tCar "passing by", fast\n')
+    assert list(read_label_names(path).items()) == [
+        ("/m/09x0r", "Speech"),
+        ("/t/dd00134", 'Car "passing by", fast'),
+    ]
+    with pytest.raises(ValueError, match="line 2: got 1 columns"):
+        read_label_names(write("/m/09x0r\tSpeech\n/t/dd00134\n"))
 
 
 @pytest.mark.parametrize(

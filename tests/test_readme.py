@@ -16,8 +16,8 @@ from conftest import ROOMS, noise, run
 from slvr.ingest.cli import main as ingest
 from slvr.ingest.recipes import RECIPES as DATASETS
 from slvr.shards.clip import Clip, Source
-from slvr.shards.manifest import CLIPS, clip_row, write_clips
-from slvr.train.config import RECIPES
+from slvr.shards.rows import CLIPS, Row, read_rows, write_rows
+from slvr.train.recipes import RECIPES
 from test_house import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +25,11 @@ README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
+PYTHON = [
+    code
+    for page in (README, (ROOT / "docs" / "python.md").read_text())
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.S)
+]
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line]
 
 
@@ -60,11 +65,35 @@ def test_the_folder_commands_and_the_python_do_what_they_say(tmp_path: Path) -> 
     for line in ours:
         done = run(*shlex.split(line), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    for code in [text for kind, text in BLOCKS if kind == "python"]:
+    shards = tmp_path / "shards" / "my_sounds"  # its table is what the README says of it
+    assert (shards / "dataset.json").read_text().startswith('{\n "schema": 2,')
+    assert '`"schema": 2`' in README and {"labels", "events", "attributes"} == {
+        word
+        for row in README.splitlines()
+        if row.startswith(f"| `{CLIPS}`")
+        for word in re.findall(r"`(\w+)`", row)
+    }
+    for row in read_rows(shards / CLIPS):
+        clip = row.clip
+        assert (clip.source_format, clip.source_codec) == ("wav", "pcm_s16le")
+        assert (clip.source_rate_hz, clip.source_channels, clip.source_bytes) == (8000, 1, 8044)
+    small = ("--recipe", "demo", "--steps", "1", "--batch", "2", "--clip-s", "0.2")
+    done = run("train", *small, "--shards", "shards/my_sounds", "--out", "runs/mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = []
+    for code in PYTHON:
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert re.fullmatch(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", done.stdout)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert re.match(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", said[0])
+    assert "torch.Size([2, 4, 16000]) ('pitch_shift', 'white_noise'" in said[1]
+    assert said[2].startswith("torch.Size([256]) {'contrastive': slice(0, 128")
+    assert said[3].startswith("{'ok': 4} ") and "int16" in said[3]
+    assert said[4] == "torch.Size([2, 4, 16000]) True\n"
+    assert said[5] == "torch.Size([2, 4, 3, 128, 32])\n"
+    assert said[6].startswith("torch.Size([2, 256]) None {")
 
 
 def test_the_example_of_diff_is_what_diff_prints(
@@ -88,9 +117,9 @@ def test_the_example_of_diff_is_what_diff_prints(
         for n, fate in counts:
             status, reason, pcm = fates[fate][side]
             for _ in range(int(n)):
-                clip = Clip(f"clip_{len(rows)}", "eval", Source("x"), pcm_sha256=pcm)
-                rows.append(clip_row(clip) | {"status": status, "reason": reason})
-        write_clips(directory / CLIPS, rows)
+                known = {"status": status, "reason": reason, "pcm_sha256": pcm}
+                rows.append(Row(Clip(f"clip_{len(rows)}", "eval", Source("x"), **known)))
+        write_rows(directory / CLIPS, rows)
     assert ingest(["diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert capsys.readouterr().out == example.partition("\n")[2]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import configured
 from slvr.model.checkpoint import checkpoints, read_checkpoint
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
@@ -15,9 +16,9 @@ MakeDirectory = Callable[..., ShardDirectory]
 
 
 def small(directory: ShardDirectory, **options: object) -> TrainConfig:
-    settings = {"width": 4, "dim": 20, "clip_s": 0.2, "batch": 4, "steps": 4, "log_every": 1}
+    settings = {"encoder__width": 4, "encoder__dim": 20, "clip_s": 0.2, "batch": 4, "steps": 4}
     fixed = {"accelerator": "cpu", "devices": "1", "lr": 1e-5, "schedule": "constant"}
-    return TrainConfig(str(directory.path), **(settings | fixed | options))
+    return configured(directory.path, **(settings | fixed | {"log_every": 1} | options))
 
 
 def losses(out: Path) -> list[float]:
@@ -62,7 +63,8 @@ def test_a_compiled_step_gives_the_same_losses_and_names(
 def test_a_step_compiled_to_cpp_gives_the_same_losses_and_names(
     make_directory: MakeDirectory, tmp_path: Path
 ) -> None:
-    options = {"contrastive": "none", "variant": "none"}  # the smallest: minutes all the same
+    # the smallest: minutes all the same
+    options = {"objectives__heads": ["mlap@predictive"], "encoder__variant": "none"}
     assert_compiled_equals_plain(make_directory(), tmp_path, **options)
 
 
@@ -72,7 +74,7 @@ def test_a_step_compiled_to_cpp_gives_the_same_losses_and_names(
 def test_cuda_graphs_give_the_same_losses_and_names(
     make_directory: MakeDirectory, tmp_path: Path, variant: str
 ) -> None:
-    options = {"accelerator": "cuda", "variant": variant, "steps": 12}
+    options = {"accelerator": "cuda", "encoder__variant": variant, "steps": 12}
     # convolutions round to TF32, in kernels that may differ
     assert_compiled_equals_plain(make_directory(), tmp_path, tolerance=5e-3, **options)
     with (tmp_path / "compiled" / "throughput.csv").open() as file:

@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -11,27 +10,35 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from conftest import ABOUT, command, run, write_directory
-from slvr.model.checkpoint import checkpoint_name, checkpoints, load_encoder, read_checkpoint
-from slvr.pipeline.loaders.by_clip import to_float
-from slvr.pipeline.views.chains import Views
+from conftest import command, configured, described, run, write_directory
+from slvr.command.named import stored
+from slvr.model.checkpoint import (
+    LoadedModel,
+    checkpoint_name,
+    checkpoints,
+    load_model,
+    read_checkpoint,
+)
+from slvr.model.encoders.registry import ENCODERS
+from slvr.pipeline.normalise import to_float
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import read_rows
 from slvr.shards.write import finish
-from slvr.train.config import RECIPES, TrainConfig
+from slvr.train.build import build_model, build_stage
+from slvr.train.config import TrainConfig
 from slvr.train.fault import explain
-from slvr.train.loop import build_model, train
-from slvr.train.state import save
+from slvr.train.loop import train
+from slvr.train.recipes import RECIPES
+from slvr.train.state import Checkpoints
 from slvr.train.validation import EarlyStop
-from slvr.train.views import build_views
 
 MakeDirectory = Callable[..., ShardDirectory]
 SMALL = {
-    "width": 4,
-    "dim": 20,
+    "encoder__width": 4,
+    "encoder__dim": 20,
     "clip_s": 0.2,
     "batch": 8,
     "steps": 12,
@@ -43,12 +50,19 @@ SMALL = {
     "devices": "1",
 }
 FLAGS = [
-    part for name, value in SMALL.items() for part in ("--" + name.replace("_", "-"), str(value))
+    part
+    for name, value in SMALL.items()
+    for part in ("--" + name.replace("__", ".").replace("_", "-"), str(value))
 ]
+CPU = torch.device("cpu")
 
 
 def small(directory: ShardDirectory, **options: object) -> TrainConfig:
-    return TrainConfig(str(directory.path), **(SMALL | options))
+    return configured(directory.path, **(SMALL | options))
+
+
+def loaded(path: Path) -> LoadedModel:
+    return load_model(path, lambda name, where: stored(name, ENCODERS, (), where))
 
 
 def losses(out: Path) -> list[dict[str, str]]:
@@ -69,24 +83,30 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_builds_the_tasks_that_it_names(recipe: str) -> None:
-    config = TrainConfig("x", **{"recipe": recipe, **RECIPES[recipe]})
-    views = Views()
+def test_every_recipe_builds_the_heads_that_it_names(recipe: str) -> None:
+    parts = configured(recipe=recipe).parts
+    stage = build_stage(parts, 0.2, "published", CPU)
     with torch.device("meta"):
-        model = build_model(config, views)
-    assert (model.contrastive is None) == (config.contrastive == "none")
-    assert (model.predictive is not None) == (config.predictive != "none")
+        model = build_model(parts, stage)
+    said = {"demo": "mtslvr-simclr-parallel", "predictive": "mlap"}.get(recipe, recipe)
+    words = said.replace("mtslvr-augself", "mlap-augself").replace("mtslvr", "mlap").split("-")
+    assert set(model.heads) == set(words) & {"simclr", "simsiam", "mlap", "augself"}
+    alone = len(model.heads) == 1
+    assert model.trained_tasks == (("all",) if alone else ("contrastive", "predictive"))
+    assert model.encoder.shape()["variant"] == ("none" if alone else words[-1])
 
 
 @pytest.mark.parametrize(
     ("contrastive", "variant"),
-    [("simclr", "parallel"), ("simsiam", "bn"), ("simclr", "series"), ("none", "none")],
+    [("simclr", "parallel"), ("simsiam", "bn"), ("simclr", "series"), (None, "none")],
 )
 def test_losses_fall_on_data_that_can_be_learnt(
-    make_directory: MakeDirectory, tmp_path: Path, contrastive: str, variant: str
+    make_directory: MakeDirectory, tmp_path: Path, contrastive: str | None, variant: str
 ) -> None:
     directory = make_directory()
-    config = small(directory, contrastive=contrastive, variant=variant, steps=100, log_every=1)
+    heads = [*([f"{contrastive}@contrastive"] if contrastive else []), "mlap@predictive"]
+    options = {"objectives__heads": heads, "encoder__variant": variant, "steps": 100}
+    config = small(directory, **options, log_every=1)
     train(config, tmp_path / "run")
     total = [float(row["total"]) for row in losses(tmp_path / "run")]
     assert len(total) == 100
@@ -117,12 +137,14 @@ def test_what_a_run_leaves_behind(make_directory: MakeDirectory, tmp_path: Path)
     assert record["datasets"] == {str(directory.path): directory.fingerprint}
     assert "torch" in record["packages"]
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
-    loaded = load_encoder(tmp_path / "run")
-    assert loaded.config["variant"] == "parallel" and loaded.encoder.dim == 20
+    model = loaded(tmp_path / "run")
+    assert model.config == record["config"] and model.config["encoder.variant"] == "parallel"
+    assert model.encoder.dims["all"] == 20
+    assert (model.front_end.name, model.normalisation, model.step) == ("mtslvr", "published", 23)
     rows = losses(tmp_path / "run")
     assert [row["step"] for row in rows] == [str(i) for i in range(1, 24)]
     for row in rows:
-        total = float(row["contrastive"]) + float(row["predictive"])
+        total = float(row["simclr.nt_xent"]) + float(row["mlap.bce"])
         assert total == pytest.approx(float(row["total"]), rel=1e-6)
 
 
@@ -185,8 +207,8 @@ def test_foreign_folders_and_other_configurations_are_refused(
     train(small(directory), out)
     with pytest.raises(ValueError, match=r"holds a run already.*--resume"):
         train(small(directory), out)
-    with pytest.raises(ValueError, match="variant 'parallel' there, 'series' now"):
-        train(small(directory, resume=True, variant="series"), out)
+    with pytest.raises(ValueError, match=r"encoder\.variant 'parallel' there, 'series' now"):
+        train(small(directory, resume=True, encoder__variant="series"), out)
     other = make_directory("other", n_clips=9)
     with pytest.raises(ValueError, match="another data set"):
         train(small(other, resume=True), out)
@@ -228,19 +250,16 @@ def test_a_run_that_diverges_names_step_clips_and_the_last_good_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("known", "said"),
+    ("faulty", "said"),
     [
-        (["a", "b", "a"], r"of 2 of its clips \(a\): leave"),
-        (None, r"\(not known: streamed\): leave"),
+        ([True, False, True], r"of 2 of its clips \(a\): leave"),
+        ([False, False, False], r"the features of its clips are \(a, b\), so it diverged"),
     ],
 )
-def test_clips_are_named_once_where_they_are_known(
-    tmp_path: Path, known: list[str] | None, said: str
-) -> None:
+def test_clips_are_named_once(tmp_path: Path, faulty: list[bool], said: str) -> None:
     alone = SimpleNamespace(gather=lambda part: [part])
-    stream = SimpleNamespace(keys=lambda step: known)
-    finite = torch.tensor([False, True, False])
-    assert re.search(said, str(explain(tmp_path, 6, stream, finite, alone)))
+    finite = ~torch.tensor(faulty)
+    assert re.search(said, str(explain(tmp_path, 6, ("a", "b", "a"), finite, alone)))
 
 
 def test_what_is_not_finite_is_not_saved(make_directory: MakeDirectory, tmp_path: Path) -> None:
@@ -248,12 +267,14 @@ def test_what_is_not_finite_is_not_saved(make_directory: MakeDirectory, tmp_path
     directory, out = make_directory(), tmp_path / "run"
     config = small(directory)
     last = train(config, out)
-    model = build_model(config, build_views(config))
+    stage = build_stage(config.parts, config.data.clip_s, "published", CPU)
+    model = build_model(config.parts, stage)
     optimiser = torch.optim.Adam(model.parameters())
     with torch.no_grad():
         model.encoder.conv1.weight[0, 0, 0, 0] = torch.inf
+    kept = Checkpoints(out, config, directory)
     with pytest.raises(ValueError, match=rf"step 13 1 of .*conv1.weight.*checkpoint: {last}"):
-        save(out, 13, config, directory, model, optimiser, EarlyStop())
+        kept.save(13, model, stage.front_end.shape(), optimiser, EarlyStop())
     assert checkpoints(out)[-1] == last
 
 
@@ -268,7 +289,7 @@ def test_a_clip_whose_features_are_not_finite_is_named(
         itself = (pcm == poisoned).all(1, keepdim=True)
         return torch.where(itself, torch.nan, to_float(pcm))
 
-    monkeypatch.setattr("slvr.train.views.to_float", poison)
+    monkeypatch.setattr("slvr.pipeline.stage.to_float", poison)
     expected = rf"step (\d+) is not finite; nor are the features of 1 of its clips \({key}\)"
     with pytest.raises(ValueError, match=expected) as raised:
         train(small(directory, steps=30, log_every=30, checkpoint_every=1), out)
@@ -287,14 +308,12 @@ def write_splits(path: Path) -> ShardDirectory:
     rows, infos = [], []
     for part in (path, path / "other"):
         found = ShardDirectory.open(part)
-        rows += pq.read_table(part / "clips.parquet").to_pylist()
+        rows += read_rows(part / "clips.parquet")
         infos += found.manifest.shards
-        about = dataclasses.asdict(found.manifest)
     for file in (path / "other").glob("validation*"):
         file.rename(path / file.name)
-    rows = [row for row in rows if row["status"] == "ok"]
-    kept = ("name", "codec", "sample_rate_hz", "labels", *ABOUT)
-    finish(path, rows, infos, **{name: about[name] for name in kept})
+    rows = [row for row in rows if row.clip.status == "ok"]
+    finish(path, rows, infos, described(path.name, labels=found.manifest.labels))
     return ShardDirectory.open(path)
 
 
@@ -311,9 +330,10 @@ def test_validation_keeps_the_best_and_stops_early(tmp_path: Path) -> None:
     with (tmp_path / "run" / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["4", "8", "12"]
-    assert {"total", "alignment", "uniformity", "spread", "ap_fade"} <= rows[0].keys()
+    geometry = {f"simclr.{name}" for name in ("nt_xent", "alignment", "uniformity", "spread")}
+    assert {"total", "mlap.bce", "mlap.ap_fade"} | geometry <= rows[0].keys()
     assert len(losses(tmp_path / "run")) == 12
-    assert load_encoder(tmp_path / "run").step == 4  # the best one
+    assert loaded(tmp_path / "run").step == 4  # the best one
     assert checkpoints(tmp_path / "run")[-1].name == "step-00000012.safetensors"
     again = train(small(directory, **options, resume=True), tmp_path / "run")
     assert again.name == "step-00000012.safetensors"  # it stays stopped

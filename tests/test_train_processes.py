@@ -4,6 +4,7 @@ In float64: Adam's first steps blow the rounding of sums up to 1e-4 of the loss 
 """
 
 import csv
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,19 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import command, run, write_directory
+from conftest import command, configured, run, write_directory
 from slvr.model.checkpoint import checkpoints, read_checkpoint
-from slvr.model.objectives.contract import Targets
+from slvr.pipeline.stage import Stage
 from slvr.shards.read import ShardDirectory
-from slvr.train.config import TrainConfig
+from slvr.train.build import build_stage
 from slvr.train.loop import train
-from slvr.train.views import see
 
 pytestmark = pytest.mark.slow
 STEPS = 20
 OPTIONS = {
-    "width": 4,
-    "dim": 20,
+    "encoder__width": 4,
+    "encoder__dim": 20,
     "clip_s": 0.5,
     "batch": 8,
     "steps": STEPS,
@@ -41,7 +41,11 @@ TIMEOUT_S = 300
 
 def flags(directory: ShardDirectory, **options: object) -> list[str]:
     named = {"shards": directory.path, **OPTIONS, **options}
-    return [part for k, v in named.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+    line: list[str] = []
+    for name, value in named.items():
+        line.append("--" + name.replace("__", ".").replace("_", "-"))
+        line += map(str, value) if isinstance(value, list) else [str(value)]
+    return line
 
 
 def losses(out: Path) -> list[dict[str, str]]:
@@ -74,15 +78,23 @@ def train_alone(directory: ShardDirectory, out: Path, **options: object) -> None
     the branch cut of the phase is 2 pi.
     """
 
-    def by_halves(pcm, *args, rank=0, world=1):  # type: ignore[no-untyped-def]
-        halves = [see(half, *args[:4], i, 2) for i, half in enumerate(pcm.chunk(2))]
-        x1, x2, targets = zip(*halves, strict=True)
-        known = (torch.cat(fields) for fields in zip(*targets, strict=True))
-        return torch.cat(x1), torch.cat(x2), Targets(*known)
+    class ByHalves(Stage):
+        def __call__(self, pcm, seed):  # type: ignore[no-untyped-def]
+            ranks = (dataclasses.replace(self, rank=i, world=2) for i in range(2))
+            halves = [
+                Stage.__call__(rank, half, seed)
+                for rank, half in zip(ranks, pcm.chunk(2), strict=True)
+            ]
+            images, knowns = zip(*halves, strict=True)
+            known = {name: torch.cat([half[name] for half in knowns]) for name in knowns[0]}
+            return torch.cat(images, dim=1), known
+
+    def build_by_halves(*args):  # type: ignore[no-untyped-def]
+        return ByHalves(**vars(build_stage(*args)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slvr.train.loop.see", by_halves)
-        train(TrainConfig(str(directory.path), **(OPTIONS | options)), out)
+        patch.setattr("slvr.train.loop.build_stage", build_by_halves)
+        train(configured(directory.path, **(OPTIONS | options)), out)
 
 
 def assert_same(one: Path, two: Path) -> None:
@@ -109,7 +121,8 @@ def test_two_processes_train_as_one(
 def test_simsiam_under_torchrun_trains_as_one_process(
     directory: ShardDirectory, tmp_path: Path
 ) -> None:
-    options = {"contrastive": "simsiam", "steps": 6, "checkpoint_every": 6}
+    heads = ["simsiam@contrastive", "mlap@predictive"]
+    options = {"objectives__heads": heads, "steps": 6, "checkpoint_every": 6}
     line = flags(directory, **options, out=tmp_path / "two")
     launched = ("--standalone", "--no-python", "--nproc-per-node", "2")
     done = run("torchrun", *launched, *command("train", *line, "--sync-bn"), cwd=tmp_path)
@@ -151,7 +164,8 @@ def test_statistics_by_process_and_weights_without_a_task(
     directory: ShardDirectory, tmp_path: Path
 ) -> None:
     """No --sync-bn; the other task's adapters get no gradient."""
-    options = {"contrastive": "none", "steps": 3, "log_every": 3, "precision": "32-true"}
+    options = {"steps": 3, "log_every": 3, "precision": "32-true"}
+    options["objectives__heads"] = ["mlap@predictive"]
     line = flags(directory, **options, devices=2, out="run")
     done = run("train", *line, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

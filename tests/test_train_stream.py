@@ -7,23 +7,22 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slvr.command.line import add_options, new_parser
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from conftest import configured
 from slvr.shards.read import ShardDirectory
-from slvr.train.cli import resolve
+from slvr.train.build import build_stage
 from slvr.train.config import TrainConfig
+from slvr.train.configure import from_command_line
 from slvr.train.loop import train
 from slvr.train.stream import Stream
-from slvr.train.views import build_views, see
 
 FABRIC = {"device": torch.device("cpu"), "is_global_zero": False}
 MakeDirectory = Callable[..., ShardDirectory]
 
 
 def small(directory: ShardDirectory, **options: object) -> TrainConfig:
-    settings = {"width": 4, "dim": 20, "clip_s": 0.2, "batch": 8, "steps": 6, "log_every": 1}
-    fixed = {"accelerator": "cpu", "devices": "1", "lr": 1e-3}
-    return TrainConfig(str(directory.path), **(settings | fixed | options))
+    settings = {"encoder__width": 4, "encoder__dim": 20, "clip_s": 0.2, "batch": 8, "steps": 6}
+    fixed = {"accelerator": "cpu", "devices": "1", "lr": 1e-3, "log_every": 1}
+    return configured(directory.path, **(settings | fixed | options))
 
 
 def losses(out: Path) -> list[list[str]]:
@@ -58,24 +57,24 @@ def test_a_run_goes_on_resident_or_not(make_directory: MakeDirectory, tmp_path: 
 def test_processes_share_out_the_clips_and_views_of_one(make_directory: MakeDirectory) -> None:
     directory = make_directory(n_clips=20, lengths_s=(0.3, 0.1))
     config = small(directory)
-    views, front_end = build_views(config), FrontEnd()
 
     def five_steps(world: int) -> tuple[list[str], torch.Tensor, torch.Tensor]:
-        streams = [
-            Stream(config, directory, SimpleNamespace(global_rank=rank, world_size=world, **FABRIC))
+        fabrics = [
+            SimpleNamespace(global_rank=rank, world_size=world, **FABRIC) for rank in range(world)
+        ]
+        streams = [Stream(config.data, directory, fabric).batches(0) for fabric in fabrics]
+        stages = [
+            build_stage(config.parts, 0.2, "published", FABRIC["device"], rank, world)
             for rank in range(world)
         ]
-        batches = [stream.batches(0) for stream in streams]
         keys, images, labels = [], [], []
         for step in range(5):
-            for rank in range(world):
-                pcm = next(batches[rank])
-                x1, _, targets = see(
-                    pcm, (0, step), views, front_end, "published", rank=rank, world=world
-                )
-                keys += streams[rank].keys(step)
-                images.append(x1[:, 0])
-                labels.append(targets.labels)
+            for stream, stage in zip(streams, stages, strict=True):
+                batch = next(stream)
+                views, known = stage(batch.pcm, (0, step))
+                keys += batch.keys
+                images.append(views[0][:, 0])
+                labels.append(known["labels"])
         return keys, torch.cat(images), torch.cat(labels)
 
     keys, images, labels = five_steps(1)
@@ -91,6 +90,4 @@ def test_processes_share_out_the_clips_and_views_of_one(make_directory: MakeDire
 def test_on_off_and_auto_as_flag_and_in_yaml(tmp_path: Path, word: str, value: bool | str) -> None:
     (tmp_path / "c.yaml").write_text(f"shards: x\nresident: {word}\n")
     for args in (["--shards", "x", "--resident", word], ["--config", str(tmp_path / "c.yaml")]):
-        parser = new_parser("train", "")
-        add_options(parser, TrainConfig)
-        assert resolve(parser, args).resident == value
+        assert from_command_line(args).data.resident == value

@@ -34,7 +34,8 @@ def run(config: TrainConfig) -> int:
 
 def _check_paths(config: TrainConfig) -> None:
     """Refuses paths that are not there before torch is loaded, which takes seconds."""
-    from slvr.shards.read import ShardDirectory, is_remote
+    from slvr.shards.files import is_remote
+    from slvr.shards.read import ShardDirectory
 
     ShardDirectory.open(config.data.shards)
     # a run that goes on has its own weights

@@ -3,6 +3,7 @@
 Letters: N clips, B clips of a batch, V views, T samples, F bands, L frames.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,16 +126,17 @@ def _steps(steps: list[Step]) -> list[dict[str, Any]]:
         {
             "name": step.name,
             "params": [
-                {"name": name, "values": [_value(name, view[name]) for view in step.params]}
-                for name in step.params[0]
+                {"name": name, "values": [_value(step.name, name, view) for view in step.params]}
+                for name in dict.fromkeys(name for view in step.params for name in view)
             ],
         }
         for step in steps
     ]
 
 
-def _value(name: str, value: float | list[float]) -> str:
-    if name == "shape":
-        return FADE_SHAPES[int(np.ravel(value)[0])]
-    numbers = np.ravel(value).tolist()
+def _value(step: str, name: str, view: Mapping[str, float | list[float]]) -> str:
+    """A parameter of a view in words; nothing where the view has none of that name."""
+    numbers = np.ravel(view.get(name, [])).tolist()
+    if (step, name) == ("fade", "shape"):
+        return FADE_SHAPES[int(numbers[0])]
     return ", ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in numbers)

@@ -148,6 +148,7 @@ class EvaluationSet(ABC):
             split="eval",
             source=Source(sample.uri),
             labels=(sample.label,),
+            attributes=sample.attributes,
             licence=sample.licence or self.LICENCE,
             n_samples=round(seconds * SAMPLE_RATE_HZ),
         )

@@ -22,7 +22,8 @@ from slvr.ingest.recipe import ClipPlan, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo
+from slvr.shards.manifest import MANIFEST, Description, Manifest, ShardInfo
+from slvr.shards.rows import CLIPS, Row
 from slvr.shards.write import ShardWriter, finish, index_of
 
 BYTES_PER_S = {"flac": 20_000, "wav": 32_000}
@@ -41,7 +42,7 @@ class Outcome:
     @property
     def failures(self) -> list[Row]:
         """Rows of the clips that are not there."""
-        return [row for row in self.rows if row["status"] != OK]
+        return [row for row in self.rows if row.clip.status != OK]
 
 
 def disk_note(plan: ClipPlan, out: Path, codec: str) -> str | None:
@@ -103,8 +104,8 @@ def build(
     if repeated:
         raise ValueError(f"{len(repeated)} clips have the key of another one: {repeated[0]}, ...")
     dealt = deal(plan.clips, shard_mb)
-    about = About(recipe.NAME, _public(recipe), codec, shard_mb, len(plan.clips))
-    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), about) as ledger:
+    begun = About(recipe.NAME, _public(recipe), codec, shard_mb, len(plan.clips))
+    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), begun) as ledger:
         for leftover in out.glob(".*.partial"):
             leftover.unlink()
         finished = {
@@ -125,10 +126,7 @@ def build(
         outcome = Outcome(ledger.rows(), [s for s in ledger.finished().values() if s.n])
     assert len(outcome.rows) == len(plan.clips)
     if pending or not _is_described(out):
-        finish(
-            out,
-            outcome.rows,
-            outcome.shards,
+        about = Description(
             name=out.resolve().name,
             recipe=recipe.NAME,
             recipe_version=recipe.VERSION,
@@ -142,6 +140,7 @@ def build(
             labels=plan.labels,
             extra=plan.extra,
         )
+        finish(out, outcome.rows, outcome.shards, about)
     return outcome
 
 
@@ -163,7 +162,8 @@ def _is_intact(tar: Path, sha256: str) -> bool:
 def _is_described(out: Path) -> bool:
     """Whether manifest, table and Croissant record are there and belong together."""
     try:
-        manifest = Manifest.from_json((out / MANIFEST).read_text(encoding="utf-8"))
+        text = (out / MANIFEST).read_text(encoding="utf-8")
+        manifest = Manifest.from_json(text, str(out / MANIFEST))
         described = (out / CROISSANT).read_bytes() == croissant(manifest).encode()
         return described and manifest.clips_sha256 == file_sha256(out / CLIPS)
     except (ValueError, FileNotFoundError):

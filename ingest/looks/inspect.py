@@ -186,6 +186,10 @@ def _clip(
         f"{row['split']} · {len(pcm) / rate_hz:.2f} s · RMS {level_db(pcm):.1f} dB, "
         f"peak {20 * np.log10(peak):.1f} dB"
     )
+    known = (f"{name} {value}" for name, value in row["attributes"].items())
+    n_events = len(row["events"])
+    events = [f"{n_events} event{'s' * (n_events > 1)}"] if n_events else []
+    facts = " · ".join([facts, *known, *events])
     outline = [*enumerate(-high / peak), *reversed(list(enumerate(-low / peak)))]
     names = [directory.manifest.labels.get(label, label) for label in row["labels"]]
     source = str(row["source_uri"])

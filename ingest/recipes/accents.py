@@ -42,7 +42,12 @@ class Accents(EvaluationSet):
         there = [row for row in rows if row["file_missing?"] == "FALSE"]
         kept = at_least(
             (
-                Sample(f"recordings/{row['filename']}.mp3", row["filename"], row["native_language"])
+                Sample(
+                    f"recordings/{row['filename']}.mp3",
+                    row["filename"],
+                    row["native_language"],
+                    attributes={"speaker": row["speakerid"]} if row["speakerid"] else {},
+                )
                 for row in there
             ),
             FEWEST,

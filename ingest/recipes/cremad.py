@@ -51,4 +51,10 @@ class CREMAD(EvaluationSet):
             stem(uri).removesuffix("_X") + ("_XX" * stem(uri).endswith("_X")): uri
             for uri in sorted(files.audio)
         }
-        return Selection([Sample(uri, key, key.split("_")[2]) for key, uri in uris.items()])
+        return Selection([_sample(uri, key) for key, uri in uris.items()])
+
+
+def _sample(uri: str, key: str) -> Sample:
+    actor, sentence, emotion, level = key.split("_")
+    attributes = {"speaker": actor, "sentence": sentence, "level": level}
+    return Sample(uri, key, emotion, attributes=attributes)

@@ -39,5 +39,18 @@ class ESC50(EvaluationSet):
     def samples(self, files: Files) -> Selection:
         """The rows of meta/esc50.csv; the names shown on the set's page are others."""
         rows = csv.DictReader(files.text("meta/esc50.csv").splitlines())
-        uris = [(f"audio/{row['filename']}", row["category"]) for row in rows]
-        return Selection([Sample(uri, stem(uri), category) for uri, category in uris])
+        return Selection(
+            [
+                Sample(
+                    f"audio/{row['filename']}",
+                    stem(row["filename"]),
+                    row["category"],
+                    attributes={
+                        "fold": int(row["fold"]),
+                        "take": row["take"],
+                        "src_file": row["src_file"],  # Freesound's id
+                    },
+                )
+                for row in rows
+            ]
+        )

@@ -39,7 +39,15 @@ class SpeechCommands(EvaluationSet):
     N_CLASSES: ClassVar[int] = 35
 
     def samples(self, files: Files) -> Selection:
-        """Every word; file names repeat in other words, so keys hold the word."""
+        """Every word; `<word>/<speaker>_nohash_<n>.wav` repeats in other words: keys hold it."""
         return Selection(
-            [Sample(uri, f"{folder(uri)}_{stem(uri)}", folder(uri)) for uri in files.audio]
+            [
+                Sample(
+                    uri,
+                    f"{folder(uri)}_{stem(uri)}",
+                    folder(uri),
+                    attributes={"speaker": stem(uri).partition("_")[0]},
+                )
+                for uri in files.audio
+            ]
         )

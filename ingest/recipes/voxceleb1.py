@@ -49,9 +49,10 @@ class VoxCeleb1(EvaluationSet):
 
     def samples(self, files: Files) -> Selection:
         """Every utterance: `<speaker>/<video>/<number>.wav`; numbers repeat in other videos."""
-        return Selection(
-            [
-                Sample(uri, uri.removesuffix(".wav").replace("/", "_"), uri.partition("/")[0])
-                for uri in files.audio
-            ]
-        )
+        return Selection([_sample(uri) for uri in files.audio])
+
+
+def _sample(uri: str) -> Sample:
+    speaker, video, _ = uri.split("/")
+    key = uri.removesuffix(".wav").replace("/", "_")
+    return Sample(uri, key, speaker, attributes={"speaker": speaker, "video": video})

@@ -40,6 +40,7 @@ from slvr.model.encoders.resnet18 import Encoder
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from slvr.shards.manifest import Description
 from slvr.shards.write import ShardWriter, finish
 
 N_WAY = 5
@@ -147,20 +148,20 @@ def write_set(path: Path, n_clips: int, seed: int) -> None:
             source = Source(f"{i}.wav", 0.0, 0.25)
             clip = Clip(f"clip_{i:06d}", "test", source, labels=(f"class_{i % 25}",))
             writer.write(with_audio(clip, noise, "wav"))
-    about = dict.fromkeys(("recipe_version", "licence", "citation", "homepage"), "")
-    finish(
-        path,
-        writer.rows,
-        [writer.info],
+    about = Description(
         name=path.name,
         recipe=path.name,
+        recipe_version="",
         options={},
         tool_versions={},
+        licence="",
+        citation="",
+        homepage="",
         codec="wav",
         sample_rate_hz=SAMPLE_RATE_HZ,
         labels={},
-        **about,
     )
+    finish(path, writer.rows, [writer.info], about)
 
 
 def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]]:

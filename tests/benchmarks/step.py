@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, Targets
 from slvr.pipeline.frontends.mtslvr import MTSLVR
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
 
 RATE_HZ = 16_000
 TEMPERATURE = 0.07
@@ -164,7 +164,7 @@ def whole_step(
     """Augmentation, front end and network of one way."""
     step = network_step(way, args, device, args.clips, bf16)
     waves = 0.1 * torch.randn(args.clips, round(args.seconds * RATE_HZ), device=device)
-    views = Views()
+    views = Chains()
     plan = views.sample(len(waves), seed=0)
     targets = Targets(plan.labels.to(device), torch.zeros(len(waves), 0, device=device))
     front_end = (MTSLVR if way == "ours" else OriginalFrontEnd)().to(device)

@@ -35,7 +35,7 @@ from slvr.model.encoders.resnet18 import Encoder
 from slvr.model.objectives.contract import Targets
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import normalise
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
 from slvr.train.config import RECIPES, TrainConfig
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
     torch.compiler.reset()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    views, front_end = Views(), MTSLVR().to(device)
+    views, front_end = Chains(), MTSLVR().to(device)
     model = build(recipe, args, views).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6)
     mode = "reduce-overhead" if device.type == "cuda" else "default"
@@ -167,7 +167,7 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
     return [f"{per_s:.2f}", f"{per_s * args.batch:.1f}", "-", f"{held_bytes / 1e9:.2f} GB", "-"]
 
 
-def build(recipe: str, args: argparse.Namespace, views: Views) -> MultiTask:
+def build(recipe: str, args: argparse.Namespace, views: Chains) -> MultiTask:
     """The model of a recipe, as `slvr.train.loop` builds it."""
     names = (name.removeprefix("--") for name in args.options[::2])
     sizes = dict(zip(names, map(int, args.options[1::2]), strict=True))
@@ -182,7 +182,7 @@ def build(recipe: str, args: argparse.Namespace, views: Views) -> MultiTask:
 
 def cost(recipe: str, args: argparse.Namespace) -> list[str]:
     """Operations and bytes of the network's step, counted on tensors that hold nothing."""
-    views = Views()
+    views = Chains()
     with FakeTensorMode():
         model = build(recipe, args, views)
         x = torch.empty(args.batch, 3, 128, round(args.clip_s * RATE_HZ) // 512 + 1)
