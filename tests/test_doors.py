@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import slvr
 from conftest import run, write_directory
 from slvr.eval import cli as evaluate
 from slvr.model.checkpoint import checkpoints, read_checkpoint, write_checkpoint
@@ -240,16 +241,27 @@ def test_parts_that_do_not_fit_each_other_are_named(
     assert said.count("\n") == 1 and not (here / "refused").exists()
 
 
-def test_a_strangers_task_scores_a_strangers_encoder(place: Path) -> None:
+def test_a_strangers_task_scores_a_strangers_encoder(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each of them typed in this command."""
-    line = ("--checkpoint", "run", "--shards", "data", "--piece", "whole", "--device", "cpu")
-    allowed = ("--allow", "./mine.py:MyEncoder", "--out", "scores")
-    done = run("evaluate", "./my_task.py:MyTask", *line, *allowed, cwd=place)
-    assert done.returncode == 0, done.stderr
-    (row,) = rows(place / "scores/results.csv")
-    assert (row["model"], row["set"], row["n_clips"], row["dim"]) == ("run", "data", "24", "6")
-    assert float(row["distance"]) > 0
-    assert "Apart" in (place / "scores/report.html").read_text()
+    line = ["./my_task.py:MyTask", "--checkpoint", "run", "--shards", "data", "--piece", "whole"]
+    line += ["--device", "cpu", "--allow", "./mine.py:MyEncoder", "--n-clips", "20"]
+    assert evaluate.main([*line, "--out", "scores"]) == 0
+    (row,) = rows(here / "scores/results.csv")
+    assert (row["model"], row["set"], row["n_clips"], row["dim"]) == ("run", "data", "20", "6")
+    distance = f"{float(row['distance']):.3f}"
+    assert float(distance) > 0 and distance in capsys.readouterr().out
+    assert "Apart" in (here / "scores/report.html").read_text()
+
+
+def test_a_program_of_ones_own_gets_its_embeddings(here: Path) -> None:
+    model = slvr.load_model("run", allow=["./mine.py:MyEncoder"])
+    clips, frames = model.embed(torch.randn(3, 8000), 16_000)
+    # 51 frames of 10 ms, 4 a frame embedding
+    assert clips.shape == (3, 6) and frames.shape == (3, 12, 6)
+    assert model.frame_s == pytest.approx(0.04)
+    torch.testing.assert_close(frames.mean(1), clips)
 
 
 def test_a_strangers_encoder_runs_only_where_it_is_typed(
@@ -299,7 +311,12 @@ def test_what_a_checkpoint_names_is_not_run(
     assert f"names {name!r}, which is none of ours" in said and "is not run" in said
     assert not marker.exists() and not (tmp_path / "scores").exists()
 
-    # it gives its weights, where the user's own encoder takes them
+
+def test_weights_are_taken_from_a_checkpoint_and_no_name_in_it_is_run(
+    here: Path, tmp_path: Path, forge: Forge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "marker"
+    forged = forge("encoder", "os:system", {"command": f"touch {marker}"})
     assert train.main([*flags(out=str(tmp_path / "run"), steps="1"), "--init", str(forged)]) == 0
     assert "weights of encoder, two from" in capsys.readouterr().err
     # a run goes on with what the user typed

@@ -23,6 +23,7 @@ from slvr.shards.read import ShardDirectory
 from slvr.train.config import Data
 from slvr.train.stream import Stream
 from slvr.train.validation import EarlyStop, Validation, is_held_out, validate
+from strangers.mine import MyEncoder, Two
 
 VIEWS = Chains()
 STAGE = Stage(VIEWS, MTSLVR())
@@ -113,6 +114,23 @@ def test_each_predictive_objective_of_several_is_measured() -> None:
     assert measured["augself.r2_time_shift.shift"] == expected
     never = known | {"labels": torch.zeros_like(known["labels"])}
     assert validate(model, [(views, never)]).keys() == {"total", "mlap.bce", "augself.mse"}
+
+
+def test_frames_of_three_views_are_measured_over_all_clips() -> None:
+    torch.manual_seed(0)
+    head = Head(Two(6, scale=1.0), "all", {"a": 1, "b": 0.5})
+    model = Learner(MyEncoder(6, n_mels=64), {"two": head}, {"pitch"})
+    batches = [(20 * torch.randn(3, 10, 1, 64, 16), {"pitch": torch.randn(10)}) for _ in range(3)]
+    found = validate(model, batches)
+    views = torch.cat([views for views, _ in batches], dim=1)
+    known = {"pitch": torch.cat([known["pitch"] for _, known in batches])}
+    with torch.no_grad():
+        h = model.embed(views)
+        assert h["all"].frames.shape == (3, 30, 4, 6)
+        expected = {name: float(loss) for name, loss in model.losses(h, known).items()}
+    expected |= model.measures(h, known)
+    assert list(found) == ["total", "two.a", "two.b", "two.right_way"]
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_early_stop_counts_from_the_last_progress() -> None:
