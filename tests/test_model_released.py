@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slvr.model.multitask import MultiTask
 
 from slvr.model.encoders.resnet18 import TASKS, VARIANTS, Encoder
-from slvr.model.multitask import MultiTask
 from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, SimSiam, Targets
 from slvr.model.released import load_released, load_released_joint, published_names
 
