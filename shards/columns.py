@@ -19,7 +19,7 @@ Croissant nor Hugging Face datasets reads maps.
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -50,7 +50,7 @@ class Column:
     description: str
     in_sample: bool
     compared: bool
-    is_mapping: bool
+    is_mapping: bool = False
     items: "tuple[Column, ...]" = ()
 
 
@@ -61,10 +61,11 @@ class _Part:
     field: str
     column: Column | None = None
     nested: type | None = None
-    items: type | None = None
-    """Of a tuple of records."""
     names: tuple[str, ...] = ()
-    """Of the columns of `nested`."""
+    """Of the columns of `nested`, where it may be None."""
+    to_plain: Callable[[Any], Any] | None = None
+    from_plain: Callable[[Any], Any] | None = None
+    """Between a value of the field and one for `json.dumps`, where they differ."""
 
 
 def column(
@@ -97,11 +98,10 @@ def values_of(record: Any) -> dict[str, Any]:
     for part in _parts(kind):
         value = getattr(record, part.field)
         if part.column is not None:
-            values[part.column.name] = _plain(value)
-        elif value is not None:
-            values |= values_of(value)
-        elif part.nested is not None:
-            values |= dict.fromkeys(part.names)
+            plain = value if part.to_plain is None else part.to_plain(value)
+            values[part.column.name] = plain
+        else:
+            values |= dict.fromkeys(part.names) if value is None else values_of(value)
     return values
 
 
@@ -110,14 +110,12 @@ def record_of(record: type[Record], values: Mapping[str, Any]) -> Record:
     fields: dict[str, Any] = {}
     kind: type = record
     for part in _parts(kind):
-        if part.nested is not None:
-            absent = all(values[name] is None for name in part.names)
-            fields[part.field] = None if absent else record_of(part.nested, values)
-        elif part.column is not None:
+        if part.column is not None:
             value = values[part.column.name]
-            if part.items is not None:
-                value = tuple(record_of(part.items, item) for item in value)
-            fields[part.field] = tuple(value) if isinstance(value, list) else value
+            fields[part.field] = value if part.from_plain is None else part.from_plain(value)
+        elif part.nested is not None:
+            absent = part.names and all(values[name] is None for name in part.names)
+            fields[part.field] = None if absent else record_of(part.nested, values)
     return record(**fields)
 
 
@@ -139,45 +137,56 @@ def from_cells(columns: tuple[Column, ...], cells: Mapping[str, Any]) -> dict[st
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [values_of(v) if dataclasses.is_dataclass(v) else v for v in value]
-    return dict(sorted(value.items())) if isinstance(value, Mapping) else value
+def _sorted(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(mapping.items()))
+
+
+def _all_values(records: tuple[Any, ...]) -> list[dict[str, Any]]:
+    return [values_of(record) for record in records]
+
+
+def _all_records(record: type[Record], items: list[dict[str, Any]]) -> tuple[Record, ...]:
+    return tuple(record_of(record, item) for item in items)
 
 
 @functools.cache
 def _parts(record: type) -> tuple[_Part, ...]:
     hints = get_type_hints(record)
-    parts = []
-    for field in dataclasses.fields(cast(Any, record)):
-        kinds = set(get_args(hints[field.name])) - {NoneType}
-        optional = NoneType in get_args(hints[field.name])
-        kind = kinds.pop() if optional else hints[field.name]
-        if kind is bytes:
-            continue
-        if dataclasses.is_dataclass(kind):
-            nested = cast(type, kind)
-            names = tuple(each.name for each in columns_of(nested))
-            parts.append(_Part(field.name, nested=nested, names=names))
-            continue
-        about = field.metadata
-        name = about["name"] or field.name
-        said = (about["description"], about["in_sample"], about["compared"])
-        items: type | None = None
-        item_columns: tuple[Column, ...] = ()
-        is_mapping = False
-        if get_origin(kind) is tuple:
-            item = get_args(kind)[0]
-            if dataclasses.is_dataclass(item):
-                items = cast(type, item)
-                item_columns = columns_of(items)
-                arrow = pa.list_(pa.struct([(each.name, each.type) for each in item_columns]))
-            else:
-                arrow = pa.list_(_SCALARS[item])
-        elif get_origin(kind) is Mapping:
-            arrow, is_mapping = pa.string(), True
-        else:
-            arrow = _SCALARS[kind]
-        column = Column(name, arrow, *said, is_mapping, item_columns)
-        parts.append(_Part(field.name, column, items=items))
-    return tuple(parts)
+    return tuple(
+        _part(field, hints[field.name])
+        for field in dataclasses.fields(cast(Any, record))
+        if bytes not in (hints[field.name], *get_args(hints[field.name]))
+    )
+
+
+def _part(field: "dataclasses.Field[Any]", hint: Any) -> _Part:
+    """A field that is annotated with `hint`."""
+    optional = NoneType in get_args(hint)
+    (kind,) = set(get_args(hint)) - {NoneType} if optional else (hint,)
+    if dataclasses.is_dataclass(kind):
+        nested = cast(type, kind)
+        names = tuple(each.name for each in columns_of(nested)) if optional else ()
+        return _Part(field.name, nested=nested, names=names)
+
+    def part(
+        arrow: pa.DataType,
+        to_plain: Callable[[Any], Any] | None = None,
+        from_plain: Callable[[Any], Any] | None = None,
+        **about: Any,
+    ) -> _Part:
+        described = {**field.metadata, "name": field.metadata["name"] or field.name}
+        known = Column(type=arrow, **described, **about)
+        return _Part(field.name, known, to_plain=to_plain, from_plain=from_plain)
+
+    if get_origin(kind) is Mapping:
+        return part(pa.string(), _sorted, is_mapping=True)
+    if get_origin(kind) is not tuple:
+        return part(_SCALARS[kind])
+    item = get_args(kind)[0]
+    if not dataclasses.is_dataclass(item):
+        return part(pa.list_(_SCALARS[item]), list, tuple)
+    record = cast(type, item)
+    items = columns_of(record)
+    struct = pa.struct([(each.name, each.type) for each in items])
+    back = functools.partial(_all_records, record)
+    return part(pa.list_(struct), _all_values, back, items=items)
