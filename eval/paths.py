@@ -29,7 +29,7 @@ def check_paths(config: Models, task: str) -> None:
     for path in map(Path, config.released):
         if not path.is_file():
             raise ValueError(f"{path}: no such file; give a published MT-SLVR model (.pt)")
-    if config.only is not None and not Path(config.only).is_file():
+    if config.only is not None and not Path(config.only).exists():
         raise ValueError(
             f"--only {config.only}: no such file; give the clips.parquet of a shard directory"
         )

@@ -1,7 +1,6 @@
 """The skeleton of every task: open, check, embed, score, report."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from slvr.eval.paths import command_of, output_folder
 from slvr.eval.report import Report, write_report
 from slvr.eval.sets import EvaluatedSet, open_sets
 from slvr.eval.tasks.contract import Row, Task
+from slvr.shards.common import table_sha256
 
 
 def evaluate(task: Task) -> tuple[Path, Report]:
@@ -83,7 +83,7 @@ def _make(out: Path, task: Task, sets: Sequence[EvaluatedSet]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     hashes = {str(each.directory.path): each.directory.fingerprint for each in sets}
     if config.only is not None:
-        hashes[config.only] = hashlib.sha256(Path(config.only).read_bytes()).hexdigest()
+        hashes[config.only] = table_sha256(config.only)
     write_record(out, command_of(task.NAME), config, hashes)
 
 

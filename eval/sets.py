@@ -4,11 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from slvr.eval.config import Models
 from slvr.eval.protocol import PROTOCOLS, piece_s
-from slvr.shards.clip import OK
+from slvr.shards.common import pcm_hashes
 from slvr.shards.read import ClipDataset, ShardDirectory
 
 
@@ -42,16 +41,7 @@ class EvaluatedSet:
         Raises:
             ValueError: no such split, or none of its clips is in `only`.
         """
-        clips = self.directory.clips(self.split)
-        if self.only is None:
-            return clips
-        common = clips[clips["pcm_sha256"].isin(self.only)]
-        if common.empty:
-            raise ValueError(
-                f"{self}: none of its {len(clips)} clips has the same samples as a clip of the "
-                "table of --only; give the clips.parquet of a directory made from the same list"
-            )
-        return common.reset_index(drop=True)
+        return self.directory.clips(self.split, self.only)
 
     def labels(self) -> list[list[str]]:
         """The labels of each clip."""
@@ -94,21 +84,6 @@ def open_sets(config: Models) -> list[EvaluatedSet]:
         split = config.split or _default_split(directory)
         sets[directory.name] = EvaluatedSet(directory, split, length_s, only).of_split(split)
     return list(sets.values())
-
-
-def pcm_hashes(table: str) -> frozenset[str]:
-    """SHA-256 of the samples of every clip that a `clips.parquet` has.
-
-    Raises:
-        ValueError: a file that is no such table.
-    """
-    try:
-        clips = pq.read_table(table, columns=["status", "pcm_sha256"]).to_pandas()
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{table}: not a table of clips ({error}); give the clips.parquet of a shard directory"
-        ) from error
-    return frozenset(clips["pcm_sha256"][clips["status"] == OK])
 
 
 def clip_labels(data: EvaluatedSet) -> list[str]:

@@ -17,7 +17,12 @@ class ClipFailure(Exception):  # noqa: N818 - a fact about one clip, caught and 
         reason: a short fixed word, fit for a column.
         detail: what was found, without secrets.
         retry_after_s: what the source asked to wait, in seconds, or None.
+        source_bytes: size of what came instead, 0 where nothing did.
+        source_sha256: its hash.
     """
+
+    source_bytes = 0
+    source_sha256 = ""
 
     def __init__(
         self, status: str, reason: str, detail: str = "", retry_after_s: float | None = None

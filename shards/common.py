@@ -4,14 +4,28 @@ Two groups that fetch one list from YouTube miss different clips. Each trains on
 told from the tables alone: nothing is copied, no shard is rewritten.
 """
 
+import hashlib
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from slvr.shards.clip import OK
-from slvr.shards.files import is_remote
+from slvr.shards.files import is_remote, open_file
 from slvr.shards.read import ShardDirectory
 from slvr.shards.rows import CLIPS, read_table
+
+
+def table_location(other: str | Path) -> str:
+    """Where the table of a shard directory lies, or a table itself; a path or a URL."""
+    location = str(other).rstrip("/")
+    is_table = location.endswith(".parquet") and (is_remote(location) or not Path(other).is_dir())
+    return location if is_table else f"{location}/{CLIPS}"
+
+
+def table_sha256(other: str | Path) -> str:
+    """SHA-256 of the table that `pcm_hashes` reads, for the record of a run."""
+    with open_file(table_location(other)) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def pcm_hashes(other: str | Path) -> frozenset[str]:
@@ -23,18 +37,16 @@ def pcm_hashes(other: str | Path) -> frozenset[str]:
     Raises:
         ValueError: there is none, it is no such table, or no clip in it is ok.
     """
-    location = str(other).rstrip("/")
-    is_table = location.endswith(".parquet") and (is_remote(location) or not Path(other).is_dir())
-    table_location = location if is_table else f"{location}/{CLIPS}"
+    location = table_location(other)
     try:
-        table = read_table(table_location, ["status", "pcm_sha256"])
+        table = read_table(location, ["status", "pcm_sha256"])
     except FileNotFoundError as error:
         raise ValueError(
-            f"{table_location}: no such file; give the {CLIPS} of another shard directory"
+            f"{location}: no such file; give the {CLIPS} of another shard directory"
         ) from error
     hashes = table.filter(pc.equal(table["status"], OK))["pcm_sha256"]
     if not len(hashes):
-        raise ValueError(f"{table_location}: no clip in it is {OK}; give another directory's table")
+        raise ValueError(f"{location}: no clip in it is {OK}; give another directory's table")
     return frozenset(hashes.to_pylist())
 
 

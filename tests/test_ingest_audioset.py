@@ -1,5 +1,6 @@
 """`ingest audioset` through the real yt-dlp, from a loopback server that misbehaves on order."""
 
+import hashlib
 import shutil
 import sqlite3
 import time
@@ -61,6 +62,12 @@ def test_segments_are_cut_where_the_list_says_and_failures_are_kept(tmp_path: Pa
     assert statuses(tmp_path / "s") == {i: status for i, (*_, status) in cases.items()}
     directory = ShardDirectory.open(tmp_path / "s")
     assert verify(directory) == []
+    rows = directory.rows().set_index("key")
+    # what came is known of failures, too
+    for key, content in (("YfilmAAAAAAA", silent_film()), ("Yall_zeroAAA", silence())):
+        assert rows["source_bytes"][key] == len(content)
+        assert rows["source_sha256"][key] == hashlib.sha256(content).hexdigest()
+    assert rows["source_bytes"]["YhtmlAAAAAAA"] > 0
     assert directory.manifest.labels == {"/m/09x0r": "Speech", "/t/dd00088": "Gush, spurt"}
     clips, dataset = directory.clips("train"), directory.dataset("train")
     for i, row in clips.iterrows():

@@ -50,7 +50,11 @@ class AttemptingMaker:
         try:
             made = self.recipe.make(clip, self.codec)
         except ClipFailure as failure:
-            made = clip.failed(failure.status, failure.reason, failure.detail)
+            made = dataclasses.replace(
+                clip.failed(failure.status, failure.reason, failure.detail),
+                source_bytes=failure.source_bytes,
+                source_sha256=failure.source_sha256,
+            )
             retry_after_s = failure.retry_after_s
         made_without_audio = dataclasses.replace(made, audio=None)
         self.ledger.record(Attempt(started_s, time.time() - started_s, made_without_audio))

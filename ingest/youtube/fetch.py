@@ -139,11 +139,16 @@ class Fetcher:
             detail = f"yt-dlp found no audio at {redact(url, self._secrets())}"
             raise ClipFailure("corrupt", "not_audio", detail)
         path = Path(file)
-        codec, container_s = _probe(path)
-        duration_s = container_s or info.get("duration")
-        _check_limits(self._options, path.stat().st_size, duration_s)
+        n_bytes = path.stat().st_size
         with path.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+        try:
+            codec, container_s = _probe(path)
+            duration_s = container_s or info.get("duration")
+            _check_limits(self._options, n_bytes, duration_s)
+        except ClipFailure as failure:
+            failure.source_bytes, failure.source_sha256 = n_bytes, sha256
+            raise
         secrets = self._secrets()
         return Fetched(
             path=path,
@@ -151,7 +156,7 @@ class Fetcher:
             source_id=str(info.get("id", "")),
             format_id=str(info.get("format_id", "")),
             codec=codec,
-            n_bytes=path.stat().st_size,
+            n_bytes=n_bytes,
             sha256=sha256,
             duration_s=duration_s,
             live_status=info.get("live_status"),
