@@ -38,7 +38,7 @@ def entry(where, name):
 def test_an_entry_has_the_name_and_the_kind_of_its_registry(where, name):
     found = entry(where, name)
     assert issubclass(found, {"ENCODERS": Encoder, "OBJECTIVES": Objective}[where])
-    assert found.NAME == name
+    assert name == found.NAME
     assert dataclasses.is_dataclass(found.Config) and found.Config.__dataclass_params__.frozen
     assert found.Config() == found.Config(), "every option has a default"
 
