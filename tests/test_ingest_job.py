@@ -6,7 +6,9 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,10 @@ from conftest import command, noise, run
 from slvr.ingest.building import job
 from slvr.ingest.building.deal import deal
 from slvr.ingest.building.ledger import About, Ledger
+from slvr.ingest.building.part import make_part
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.recipe import ClipPlan
+from slvr.ingest.recipes.folder import Folder
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import Clip, Event, Source
 from slvr.shards.read import ShardDirectory
@@ -45,6 +49,32 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
 def clips(n: int, seconds: float) -> list[Clip]:
     samples = round(seconds * 16_000)
     return [Clip(f"c{i}", "train", Source(f"{i}"), n_samples=samples) for i in range(n)]
+
+
+def test_a_shard_is_the_unit_of_work(tmp_path: Path) -> None:
+    """Made in other processes, in another order, each in a folder of its own: the same bytes."""
+    write_sounds(tmp_path / "sounds", 12)
+    (tmp_path / "sounds" / "class_0" / "sound 0.wav").write_bytes(b"no audio")
+    recipe = Folder(str(tmp_path / "sounds"))
+    plan = recipe.plan(tmp_path)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    job.prepare(whole)
+    outcome = job.build(recipe, plan, whole, "flac", 1, 0.07)
+    dealt = deal(plan.clips, 0.07)
+    assert len(dealt) > 3
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        made = {}
+        for name, planned in reversed(dealt.items()):
+            (parts / name).mkdir(parents=True)
+            made[name] = pool.submit(make_part, recipe, name, planned, parts / name, "flac")
+        found = [made[name].result() for name in dealt]
+    assert [part.info for part in found if part.info.n] == outcome.shards
+    rows = sorted((row for part in found for row in part.rows), key=lambda row: row.clip.key)
+    assert rows == sorted(outcome.rows, key=lambda row: row.clip.key)
+    tars = [path for path in whole.iterdir() if path.suffix in (".tar", ".idx")]
+    assert len(tars) == 2 * len(outcome.shards) == len(list(parts.glob("*/*.*")))
+    for path in tars:
+        assert path.read_bytes() == (parts / path.stem / path.name).read_bytes()
 
 
 def test_dealing_depends_on_the_plan_alone() -> None:

@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from slvr.ingest.building.attempts import AttemptingMaker
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
 from slvr.ingest.building.pace import Pace
+from slvr.ingest.building.part import make_part
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.building.workers import TASK_S, in_order, open_pool, tasks_of
@@ -24,7 +26,7 @@ from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
 from slvr.shards.manifest import MANIFEST, Description, Manifest, ShardInfo
 from slvr.shards.rows import CLIPS, Row
-from slvr.shards.write import ShardWriter, finish, index_of
+from slvr.shards.write import finish, index_of
 
 BYTES_PER_S = {"flac": 20_000, "wav": 32_000}
 """Of shards; FLAC's is what AudioSet's mixture of sounds takes."""
@@ -193,16 +195,10 @@ def _write_shards(
         made = in_order(pool, make, tasks_of(clips, task_s), window=4 * workers + 16)
         try:
             for name, planned in pending.items():
-                split = planned[0].split
-                with ShardWriter(out, name, split, codec) as writer:
-                    for _ in planned:
-                        writer.write(next(made))
-                        advance()
-                assert writer.info is not None
-                if writer.info.n == 0:
-                    writer.path.unlink()
-                    writer.path.with_suffix(".idx").unlink()
-                ledger.commit(writer.info, writer.rows)
+                part = make_part(
+                    recipe, name, planned, out, codec, _counted(made, planned, advance)
+                )
+                ledger.commit(part.info, part.rows)
                 spool.drop([clip.key for clip in planned])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -210,3 +206,12 @@ def _write_shards(
         finally:
             if pace is not None:
                 pace.stop()
+
+
+def _counted(
+    made: Iterator[Clip], planned: list[Clip], advance: Callable[[], None]
+) -> Iterator[Clip]:
+    """As many of the made clips as are planned, each counted once it is written."""
+    for clip in islice(made, len(planned)):
+        yield clip
+        advance()
