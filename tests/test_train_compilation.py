@@ -65,6 +65,7 @@ def test_a_step_compiled_to_cpp_gives_the_same_losses_and_names(
 ) -> None:
     # the smallest: minutes all the same
     options = {"objectives__heads": ["mlap@predictive"], "encoder__variant": "none"}
+    options["encoder__width"] = 8  # see test_losses_fall_on_data_that_can_be_learnt
     assert_compiled_equals_plain(make_directory(), tmp_path, **options)
 
 

@@ -106,6 +106,9 @@ def test_losses_fall_on_data_that_can_be_learnt(
     directory = make_directory()
     heads = [*([f"{contrastive}@contrastive"] if contrastive else []), "mlap@predictive"]
     options = {"objectives__heads": heads, "encoder__variant": variant, "steps": 100}
+    # oneDNN of torch 2.13 writes beyond the weight gradient of the shortcut's strided 1x1
+    # convolution where it has at most 4 input channels
+    options |= {"encoder__width": 8} if variant == "none" else {}
     config = small(directory, **options, log_every=1)
     train(config, tmp_path / "run")
     total = [float(row["total"]) for row in losses(tmp_path / "run")]

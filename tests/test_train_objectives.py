@@ -16,7 +16,7 @@ from slvr.pipeline.views.chains import Chains
 from slvr.shards.read import ShardDirectory
 from slvr.train.build import build_model, build_stage
 
-SMALL = ["--clip-s", "0.2", "--encoder.width", "4", "--encoder.dim", "20", "--batch", "8"]
+SMALL = ["--clip-s", "0.2", "--encoder.width", "8", "--encoder.dim", "20", "--batch", "8"]
 SMALL += ["--lr", "1e-3", "--workers", "0", "--log-every", "1", "--accelerator", "cpu"]
 
 
@@ -28,7 +28,7 @@ def losses(out: Path, name: str = "log.csv") -> list[dict[str, float]]:
 def test_objectives_fit_the_labels_and_parameters_of_the_views() -> None:
     views = Chains([*Chains().augmentations.values(), ColouredNoise("eighth", f_decay=(0, 1))])
     config = configured(
-        recipe="mtslvr-augself-simclr-split", encoder__width=4, encoder__dim=20, clip_s=0.2
+        recipe="mtslvr-augself-simclr-split", encoder__width=8, encoder__dim=20, clip_s=0.2
     )
     stage = build_stage(config.parts, 0.2, "published", torch.device("cpu"))
     model = build_model(config.parts, dataclasses.replace(stage, views=views))
@@ -36,7 +36,7 @@ def test_objectives_fit_the_labels_and_parameters_of_the_views() -> None:
     mlap, augself = model.heads["mlap"], model.heads["augself"]
     assert isinstance(mlap, MLAP) and mlap.head.layer4.out_features == 8
     assert isinstance(augself, AugSelf) and augself.columns.tolist()[-3:] == [6, 7, 7]
-    alone = configured(recipe="simclr", encoder__width=4, encoder__dim=20)
+    alone = configured(recipe="simclr", encoder__width=8, encoder__dim=20)
     assert list(build_model(alone.parts, stage).heads) == ["simclr"]
 
 

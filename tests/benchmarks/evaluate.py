@@ -35,8 +35,8 @@ from slvr.eval.episodes import Episodes, sample_episodes
 from slvr.eval.published import SETS
 from slvr.eval.run import evaluate
 from slvr.eval.tasks.few_shot import FewShot
-from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.checkpoint import Part, checkpoint_name, write_checkpoint
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
@@ -172,8 +172,14 @@ def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
             write_set(path, args.set_clips, seed)
         shape = {"variant": "parallel", "dim": args.dim, "width": 8}
         torch.manual_seed(0)
-        weights = {f"model.encoder.{k}": v for k, v in Encoder(**shape).state_dict().items()}
-        state = {"encoder": shape, "config": {"normalise": "published"}, "step": 0}
+        weights = {f"model.encoder.{k}": v for k, v in ResNet18(**shape).state_dict().items()}
+        state = {
+            "encoder": Part("resnet18", shape)._asdict(),
+            "front_end": Part("mtslvr", MTSLVR().shape())._asdict(),
+            "normalise": "published",
+            "config": {},
+            "step": 0,
+        }
         checkpoint = Path(folder, checkpoint_name(0))
         write_checkpoint(checkpoint, weights, state)
         config = FewShot.Config(
@@ -203,8 +209,8 @@ def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
 def embed_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]]:
     """Clips of 5 s a second through the front end and the full-size encoder."""
     torch.manual_seed(0)
-    encoder = Encoder("parallel", width=args.width)
-    plain = Encoder("parallel", width=args.width, exact_speedups=False).to(device).eval()
+    encoder = ResNet18("parallel", width=args.width)
+    plain = ResNet18("parallel", width=args.width, exact_speedups=False).to(device).eval()
     plain.load_state_dict(encoder.state_dict())
     front_end = MTSLVR().to(device).eval()
     model = EncoderEmbedder("parallel", encoder, front_end, "none", device)

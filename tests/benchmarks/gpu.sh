@@ -7,10 +7,11 @@
 #   PYTHON=python3 tests/benchmarks/gpu.sh
 #   RECIPES=mtslvr-simclr-parallel SECONDS_EACH=30 tests/benchmarks/gpu.sh
 #
-# Needs torch with CUDA, torchaudio, numpy, scipy and pytest. The original's way is measured where
-# torch-audiomentations is installed (with torch_pitch_shift, julius and primePy, all plain
-# Python), and left out with a line that says so where it is not. Training is the command `train`,
-# and its resume, where all its packages are installed; elsewhere the same step in a bare loop.
+# Needs torch with CUDA, torchaudio, numpy, scipy, scikit-learn and pytest. The original's way is
+# measured where torch-audiomentations is installed (with torch_pitch_shift, julius and primePy, all
+# plain Python), and left out with a line that says so where it is not. Training is the command
+# `train`, and its resume, where all its packages are installed; elsewhere the same step in a bare
+# loop.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}"

@@ -23,13 +23,15 @@ import torch.nn.functional as F
 from augmentations import original_augmentations, original_views, our_views
 from frontend import Original as OriginalFrontEnd
 from measure import Bytes, Measured, machine, measure, megabytes, table
-from slvr.model.multitask import MultiTask
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from slvr.model.encoders.resnet18 import Encoder
-from slvr.model.objectives.contract import AugmentationPrediction, SimCLR, Targets
+from slvr.model.encoders.resnet18 import ResNet18
+from slvr.model.learner import TOTAL, Head, Learner
+from slvr.model.objectives.contract import Known
+from slvr.model.objectives.mlap import MLAP
+from slvr.model.objectives.simclr import SimCLR
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chains import Chains
 
@@ -103,37 +105,41 @@ class OriginalModel(nn.Module):
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
         self.encoder = OriginalNetwork(width, dim)
-        self.contrastive = SimCLR(dim // 2)
-        self.predictive = AugmentationPrediction(dim // 2)
+        heads = {"simclr": SimCLR(dim // 2), "mlap": MLAP(dim // 2, Chains().columns)}
+        self.heads = nn.ModuleDict(heads)
 
-    def forward(self, x1: Tensor, x2: Tensor, targets: Targets) -> Tensor:
+    def forward(self, views: Tensor, known: Known) -> Tensor:
         """The joint loss."""
-        z = torch.cat([self.contrastive.projector(self.encoder(x, 0)) for x in (x1, x2)])
+        z = torch.cat([self.heads.simclr.projector(self.encoder(x, 0)) for x in views])
         similarity = F.cosine_similarity(z[:, None], z[None], dim=2) / TEMPERATURE
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        partner = torch.arange(len(z), device=z.device).roll(len(x1))
+        partner = torch.arange(len(z), device=z.device).roll(len(views[0]))
         contrastive = F.cross_entropy(similarity.masked_fill(itself, -torch.inf), partner)
-        logits = self.predictive.head(torch.cat([self.encoder(x, 1) for x in (x1, x2)]))
-        labels = torch.cat([targets.labels, targets.labels])
+        logits = self.heads.mlap.head(torch.cat([self.encoder(x, 1) for x in views]))
+        labels = torch.cat([known["labels"], known["labels"]])
         return contrastive + F.binary_cross_entropy_with_logits(logits, labels)
 
 
-class OurModel(MultiTask):
+class OurModel(Learner):
     """The one that `train` trains."""
 
     def __init__(self, width: int, dim: int) -> None:
-        heads = SimCLR(dim // 2, TEMPERATURE), AugmentationPrediction(dim // 2)
-        super().__init__(Encoder("parallel", dim, width), *heads)
+        views = Chains()
+        heads = {
+            "simclr": Head(SimCLR(dim // 2, TEMPERATURE), "contrastive"),
+            "mlap": Head(MLAP(dim // 2, views.columns), "predictive"),
+        }
+        super().__init__(ResNet18("parallel", dim, width), heads, views.knows)
 
-    def forward(self, x1: Tensor, x2: Tensor, targets: Targets) -> Tensor:
+    def forward(self, views: Tensor, known: Known) -> Tensor:
         """The joint loss."""
-        return super().forward(x1, x2, targets).total
+        return super().forward(views, known)[TOTAL]
 
 
 def network_step(
     way: str, args: argparse.Namespace, device: torch.device, n_clips: int, bf16: bool = False
 ) -> Callable[..., Tensor]:
-    """Forward and backward pass and Adam of one way, as a function of (x1, x2, targets)."""
+    """Forward and backward pass and Adam of one way, as a function of (views, known)."""
     torch.manual_seed(0)
     with torch.device(device):
         model = ours = OurModel(args.width, 1000)
@@ -145,9 +151,9 @@ def network_step(
     n_frames = round(args.seconds * RATE_HZ) // 512 + 1
     images = torch.randn(2, n_clips, 3, 128, n_frames, device=device)
     labels = (torch.rand(n_clips, 7, device=device) < 0.5).float()
-    synthetic = (*images, Targets(labels, labels.new_zeros(n_clips, 0)))
+    synthetic = images, {"labels": labels}
 
-    def step(*batch: Tensor | Targets) -> Tensor:
+    def step(*batch: Tensor | Known) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = model(*(batch or synthetic))
         loss.backward()
@@ -166,16 +172,17 @@ def whole_step(
     waves = 0.1 * torch.randn(args.clips, round(args.seconds * RATE_HZ), device=device)
     views = Chains()
     plan = views.sample(len(waves), seed=0)
-    targets = Targets(plan.labels.to(device), torch.zeros(len(waves), 0, device=device))
+    known = {"labels": plan.labels.to(device)}
     front_end = (MTSLVR if way == "ours" else OriginalFrontEnd)().to(device)
     original = original_augmentations(waves.shape[1]) if way == "original" else {}
 
     def whole() -> Tensor:
         if way == "ours":
-            x1, x2 = front_end(our_views(waves, views).flatten(0, 1)).chunk(2)
+            images = front_end(our_views(waves, views).flatten(0, 1)).unflatten(0, (2, len(waves)))
         else:
-            x1, x2 = (front_end(view) for view in original_views(waves, plan, original))
-        return step(x1, x2, targets)
+            made = original_views(waves, plan, original)
+            images = torch.stack([front_end(view) for view in made])
+        return step(images, known)
 
     return whole
 

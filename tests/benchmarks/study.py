@@ -27,16 +27,18 @@ from measure import machine, table
 
 from slvr.eval.classify import few_shot_accuracies
 from slvr.eval.embed import Embedder, embed
-from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, as_contract
+from slvr.eval.embedders import EncoderEmbedder, MeanLogMel
 from slvr.eval.episodes import sample_episodes
+from slvr.eval.loaded import open_trained
 from slvr.eval.published import ACCURACY, COUNTERPART
 from slvr.eval.published import SETS as PUBLISHED_SETS
 from slvr.eval.sets import EvaluatedSet
 from slvr.ingest.synthesis import SOUND_CLASSES
-from slvr.model.checkpoint import checkpoint_name, load_encoder
-from slvr.pipeline.frontends.mtslvr import FrontEnd
+from slvr.model.checkpoint import checkpoint_name
+from slvr.model.encoders.resnet18 import VARIANTS
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.read import ShardDirectory
-from slvr.train.config import RECIPES, VARIANTS
+from slvr.train.recipes import RECIPES
 
 SETS = {
     "music": ("instruments", "percussion"),
@@ -53,8 +55,9 @@ COMPARED = {
 """Contrastive objective -> the recipes of its published table, row by row."""
 BESIDE = [f"{name}-{m}-parallel" for name in ("augself", "mtslvr-augself") for m in TITLES]
 """Recipes that the paper does not have: measured, not ranked."""
-SIZE = ("dim", "width", "clip_s", "batch", "lr", "checkpoint_every")
-"""Fields of recipe `demo` that all take over."""
+DEMO = RECIPES["demo"].settings
+SIZE = ("encoder.dim", "encoder.width", "clip_s", "batch", "lr", "checkpoint_every")
+"""Settings of recipe `demo` that all take over."""
 ADAPTERS = ("MT-Bn", "MT-Series", "MT-Parallel")
 ORDERINGS = [
     *itertools.product(ADAPTERS, ("Cont only", "MT-Simple", "MT-Split")),
@@ -79,7 +82,7 @@ def train(run: Path, recipe: str, seed: int, args: argparse.Namespace, lock: IO[
     """Trains a recipe, or goes on with it, on one core."""
     if is_trained(run, args):
         return
-    size = {name: RECIPES["demo"][name] for name in SIZE} | {"steps": args.steps, "seed": seed}
+    size = {name: DEMO[name] for name in SIZE} | {"steps": args.steps, "seed": seed}
     line = ["--shards", args.shards, "--recipe", recipe, "--out", run, "--resume"]
     for name, value in ({"accelerator": "cpu"} | size).items():
         line += ["--" + name.replace("_", "-"), str(value)]
@@ -126,9 +129,9 @@ def accuracies(model: Embedder, args: argparse.Namespace) -> np.ndarray:
 
 def baselines(run: Path, args: argparse.Namespace) -> dict[str, np.ndarray]:
     """(1, sets, tasks) of what has learnt nothing."""
-    fresh = as_contract(load_encoder(run).encoder).untrained(0)
+    fresh = open_trained(run).encoder.untrained(0)
     models: list[Embedder] = [
-        EncoderEmbedder("untrained network", fresh, FrontEnd(), "published", CPU),
+        EncoderEmbedder("untrained network", fresh, MTSLVR(), "published", CPU),
         MeanLogMel("published", CPU),
     ]
     return {model.name: accuracies(model, args)[None] for model in models}
@@ -209,16 +212,16 @@ def ordering_table(method: str, measured: dict[str, np.ndarray]) -> str:
 
 def page(measured: dict[str, np.ndarray], took: str, steps: int) -> str:
     """STUDY.md."""
-    demo = RECIPES["demo"]
     by_seed = np.stack([x.mean((1, 2)) for name, x in measured.items() if name in RECIPES])
     text = [
         "# MT-SLVR in small",
         "Written by `make study` (`tests/benchmarks/study.py`), verdicts too, from its numbers. "
         f"Each recipe is trained from {by_seed.shape[1]} seeds for {steps:,} steps of "
-        f"{demo['batch']} clips of {demo['clip_s']:g} s of the embedded corpus: {demo['dim']} "
-        f"values from a network of {demo['width']} channels. The paper's are 50,000 steps of 100 "
-        "clips of 10 s, 1,000 values and 64 channels, so this shows what becomes of its orderings "
-        "at a small size, on synthesised sounds, and not whether it is right.",
+        f"{DEMO['batch']} clips of {DEMO['clip_s']:g} s of the embedded corpus: "
+        f"{DEMO['encoder.dim']} values from a network of {DEMO['encoder.width']} channels. "
+        "The paper's are 50,000 steps of 100 clips of 10 s, 1,000 values and 64 channels, so this "
+        "shows what becomes of its orderings at a small size, on synthesised sounds, and not "
+        "whether it is right.",
         f"{machine(CPU)}. {took}",
         f"{N_WAY}-way {K_SHOT}-shot accuracy in %, mean of the seeds ± 95% over {N_TASKS:,} tasks, "
         "the same for every row, of classes that no training has heard. "
@@ -264,8 +267,8 @@ def main() -> None:
 
     found: dict[str, list[np.ndarray]] = {recipe: [] for recipe in recipes}
     for run, (recipe, _) in jobs.items():
-        encoder = load_encoder(run).encoder
-        model = EncoderEmbedder(str(run), encoder, FrontEnd(), "published", CPU)
+        encoder = open_trained(run).encoder
+        model = EncoderEmbedder(str(run), encoder, MTSLVR(), "published", CPU)
         found[recipe].append(accuracies(model, args))
     measured = {recipe: np.stack(by_seed) for recipe, by_seed in found.items()}
     measured |= baselines(next(iter(jobs)), args)

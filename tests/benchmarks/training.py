@@ -27,20 +27,20 @@ from measure import Bytes, machine, table
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from slvr.model.multitask import MultiTask
-from slvr.train.objectives import build_objective
+from slvr.command.named import Registry, config_of
+from slvr.model.encoders.registry import ENCODERS
+from slvr.model.learner import TOTAL
+from slvr.model.objectives.registry import OBJECTIVES
+from slvr.pipeline.frontends.registry import FRONT_ENDS
+from slvr.pipeline.views.registry import VIEWS
+from slvr.train.build import build_model, build_stage
+from slvr.train.config import Choice, HeadChoice, Parts
+from slvr.train.recipes import RECIPES
 
-from slvr.model.encoders.resnet18 import Encoder
-from slvr.model.objectives.contract import Targets
-from slvr.pipeline.frontends.mtslvr import MTSLVR
-from slvr.pipeline.normalise import normalise
-from slvr.pipeline.views.chains import Chains
-from slvr.train.config import RECIPES, TrainConfig
-
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for conftest.py, which makes the clips
 ROOT = Path(__file__).parents[2]
-# of now: conftest.py, which makes the clips, keeps tests to one thread
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+# of now: conftest.py keeps tests to one thread
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 RATE_HZ = 16_000
 COMMAND = [sys.executable, "-c", "import sys; from slvr.train.cli import main; sys.exit(main())"]
 HEAD = ["recipe", "compiled", "steps/s", "clips/s", "data wait", "peak memory", "resumed"]
@@ -99,7 +99,8 @@ def by_command(
     """A line of the table."""
     from slvr.model.checkpoint import checkpoints
 
-    options = ["--recipe", recipe, *args.options, *(["--compile"] if compiled else [])]
+    options = ["--recipe", recipe, *(word for option in args.options for word in option)]
+    options += ["--compile"] if compiled else []
     run = Run(args, options, data, out)
     held_bytes = run.go(WARM_UP + 1, args.seconds)
     rows = run.rows()[WARM_UP:]
@@ -124,8 +125,9 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
     torch.compiler.reset()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    views, front_end = Chains(), MTSLVR().to(device)
-    model = build(recipe, args, views).to(device)
+    parts = parts_of(recipe, args)
+    stage = build_stage(parts, args.clip_s, "published", device)
+    model = build_model(parts, stage).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6)
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     trained = torch.compile(model, mode=mode, dynamic=False) if compiled else model
@@ -135,12 +137,9 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
 
     def step(i: int) -> None:
         chosen = torch.randperm(len(clips), device=device)[: args.batch]
-        waves = normalise(clips[chosen].float() / 32768, "published")
-        plan = views.sample(args.batch, (0, i), device)
-        x1, x2 = front_end(views.apply(waves, plan).flatten(0, 1)).chunk(2)
-        targets = Targets(plan.labels, views.differences(plan))
+        views, known = stage(clips[chosen], (0, i))
         with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            total = trained(x1, x2, targets).total
+            total = trained(views, known)[TOTAL]
         total.backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -167,29 +166,40 @@ def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[
     return [f"{per_s:.2f}", f"{per_s * args.batch:.1f}", "-", f"{held_bytes / 1e9:.2f} GB", "-"]
 
 
-def build(recipe: str, args: argparse.Namespace, views: Chains) -> MultiTask:
-    """The model of a recipe, as `slvr.train.loop` builds it."""
-    names = (name.removeprefix("--") for name in args.options[::2])
-    sizes = dict(zip(names, map(int, args.options[1::2]), strict=True))
-    config = TrainConfig("", **(RECIPES[recipe] | {"recipe": recipe} | sizes))
-    encoder = Encoder(config.variant, config.dim, config.width)
-    heads = (
-        build_objective(names, encoder.task_dim, config, views)
-        for names in (config.contrastive, config.predictive)
+def parts_of(recipe: str, args: argparse.Namespace) -> Parts:
+    """What a recipe of MT-SLVR's names, without the packages that read command lines."""
+    said = RECIPES[recipe]
+    settings = said.settings | {flag[2:]: int(n) for flag, n in args.options}
+
+    def chosen(name: str, registry: Registry, **own: object) -> Choice:
+        return Choice(name, config_of(name, registry, recipe)(**own))
+
+    own = {k.partition(".")[2]: x for k, x in settings.items() if k.startswith("encoder.")}
+    heads = [text.partition("@")[::2] for text in said.objectives]
+    return Parts(
+        front_end=chosen(said.front_end, FRONT_ENDS),
+        views=chosen(said.views, VIEWS),
+        encoder=chosen(said.encoder, ENCODERS, **own),
+        objectives={
+            name: HeadChoice(name, chosen(name, OBJECTIVES).config, task or "all")
+            for name, task in heads
+        },
     )
-    return MultiTask(encoder, *heads, config.predictive_weight)
 
 
 def cost(recipe: str, args: argparse.Namespace) -> list[str]:
     """Operations and bytes of the network's step, counted on tensors that hold nothing."""
-    views = Chains()
+    parts = parts_of(recipe, args)
+    stage = build_stage(parts, args.clip_s, "published", torch.device("cpu"))
+    wave = torch.zeros(1, round(args.clip_s * RATE_HZ))
+    image = stage.front_end(wave)[0].shape
+    drawn = stage.views.known(stage.views.sample(args.batch, 0))
     with FakeTensorMode():
-        model = build(recipe, args, views)
-        x = torch.empty(args.batch, 3, 128, round(args.clip_s * RATE_HZ) // 512 + 1)
-        shapes = len(views.augmentations), len(views.quantities)
-        targets = Targets(*(torch.empty(args.batch, n) for n in shapes))
+        model = build_model(parts, stage)
+        views = torch.empty(stage.views.n_views, args.batch, *image)
+        known = {name: torch.empty(x.shape, dtype=x.dtype) for name, x in drawn.items()}
         with FlopCounterMode(display=False) as counted, Bytes() as count:
-            model(x, x, targets).total.backward()
+            model(views, known)[TOTAL].backward()
     return [recipe, f"{counted.get_total_flops() / 1e12:.3f}", f"{count.moved / 1e9:.1f}"]
 
 
@@ -223,8 +233,8 @@ def main() -> None:
     parser.add_argument("--width", type=int)
     parser.add_argument("--dim", type=int)
     args = parser.parse_args()
-    given = {"--width": args.width, "--dim": args.dim}
-    args.options = [x for name, n in given.items() if n is not None for x in (name, str(n))]
+    given = {"--encoder.width": args.width, "--encoder.dim": args.dim}
+    args.options = [(flag, str(n)) for flag, n in given.items() if n is not None]
 
     print(f"### Training, batch {args.batch} of {args.clip_s:g} s, {args.precision}\n")
     print("The network's step, forward and backward, in float32; every operation moves its own.\n")
