@@ -41,17 +41,24 @@ class Learner(nn.Module):
         encoder: gives each objective the embedding of its task.
         heads: by name, which is theirs in the state dict and in the log.
         knows: what the view maker knows of the views.
+        n_views: how many views of a clip it makes, V.
 
     Raises:
         ValueError: no objective, or one that does not fit; see `check_head`.
     """
 
-    def __init__(self, encoder: Encoder, heads: Mapping[str, Head], knows: Collection[str]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        heads: Mapping[str, Head],
+        knows: Collection[str],
+        n_views: int = 2,
+    ) -> None:
         super().__init__()
         if not heads:
             raise ValueError("nothing to train: name an objective with --objectives")
         for name, head in heads.items():
-            check_head(name, head.objective, head.task, head.weights, encoder, knows)
+            check_head(name, head.objective, head.task, head.weights, encoder, knows, n_views)
         self.encoder = encoder
         self.heads = nn.ModuleDict({name: head.objective for name, head in heads.items()})
         self._tasks = {name: head.task for name, head in heads.items()}
@@ -117,13 +124,19 @@ def check_head(
     weights: Mapping[str, float],
     encoder: Encoder,
     knows: Collection[str],
+    n_views: int = 2,
 ) -> None:
     """Refuses an objective that does not fit encoder and views; its class says enough for that.
 
     Raises:
-        ValueError: it needs what the views do not know, frames that the encoder does not give, or a
-            task that it has not; or weighs a term that is not there.
+        ValueError: it needs what the views do not know, more views, frames that the encoder does
+            not give, or a task that it has not; or weighs a term that is not there.
     """
+    if objective.n_views > n_views:
+        raise ValueError(
+            f"objective {name} looks at {objective.n_views} views of a clip, and there are "
+            f"{n_views}: choose other --views or --objectives"
+        )
     missing = sorted(objective.needs - set(knows))
     if missing:
         raise ValueError(

@@ -244,6 +244,12 @@ def test_what_the_views_do_not_know_is_refused_by_name():
     assert "they know nothing" in refusal({"mlap": Head(MLAP(8, COLUMNS), "predictive")}, ())
 
 
+def test_views_that_are_not_made_are_refused_by_name():
+    heads = {"simclr": Head(SimCLR(8), "contrastive")}
+    with pytest.raises(ValueError, match="objective simclr looks at 2 views of a clip.* are 1:"):
+        Learner(ResNet18("parallel", dim=16, width=8), heads, KNOWS, n_views=1)
+
+
 def test_frames_that_the_encoder_has_not_are_refused_by_name():
     told = refusal({"mine": Head(Shift(6), "all")}, ("shift",))
     assert "objective mine looks at frames, and encoder resnet18 gives none" in told

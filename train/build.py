@@ -67,12 +67,14 @@ def build_model(parts: Parts, stage: Stage) -> Learner:
     heads: dict[str, Head] = {}
     for name, choice in parts.objectives.items():
         objective_class = _class(choice, OBJECTIVES, "--objectives")
-        check_head(name, objective_class, choice.task, choice.weights, encoder, views.knows)
+        check_head(
+            name, objective_class, choice.task, choice.weights, encoder, views.knows, views.n_views
+        )
         given = Given(encoder.dims[choice.task], views.columns, views.quantities)
         objective = objective_class.build(choice.config, given)
         weights = dict.fromkeys(objective.terms, choice.weight) | dict(choice.weights)
         heads[name] = Head(objective, choice.task, weights)
-    return Learner(encoder, heads, views.knows)
+    return Learner(encoder, heads, views.knows, views.n_views)
 
 
 def _class(choice: Choice | HeadChoice, registry: Registry, flag: str) -> Any:

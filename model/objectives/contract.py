@@ -47,6 +47,7 @@ class Objective(nn.Module, ABC):
             one objective.
         needs: what must be known of the views.
         uses_frames: whether it looks at frame embeddings.
+        n_views: how many views it looks at, the first ones.
     """
 
     NAME: ClassVar[str]
@@ -54,6 +55,7 @@ class Objective(nn.Module, ABC):
     terms: ClassVar[tuple[str, ...]]
     needs: ClassVar[frozenset[str]] = frozenset()
     uses_frames: ClassVar[bool] = False
+    n_views: ClassVar[int] = 2
 
     @classmethod
     @abstractmethod
