@@ -246,7 +246,7 @@ def test_what_the_views_do_not_know_is_refused_by_name():
 
 def test_views_that_are_not_made_are_refused_by_name():
     heads = {"simclr": Head(SimCLR(8), "contrastive")}
-    with pytest.raises(ValueError, match="objective simclr looks at 2 views of a clip.* are 1:"):
+    with pytest.raises(ValueError, match=r"objective simclr looks at 2 views of a clip.* are 1:"):
         Learner(ResNet18("parallel", dim=16, width=8), heads, KNOWS, n_views=1)
 
 
