@@ -9,7 +9,7 @@ from typing import Any
 from slvr.command.line import DONE, add_options, arguments, build, exit_code, new_parser
 from slvr.command.named import config_of, named
 from slvr.eval.config import Models
-from slvr.eval.tasks import FEW_SHOT, TASKS
+from slvr.eval.tasks.registry import FEW_SHOT, TASKS
 
 _WHAT = "evaluate"
 

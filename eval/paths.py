@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slvr.command.record import RECORD
 from slvr.eval.config import Models
-from slvr.eval.tasks import FEW_SHOT
+from slvr.eval.tasks.registry import FEW_SHOT
 from slvr.shards.read import ShardDirectory
 
 

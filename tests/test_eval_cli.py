@@ -17,7 +17,7 @@ from slvr.eval.cli import main
 from slvr.eval.embedders import EncoderEmbedder
 from slvr.eval.loaded import open_trained
 from slvr.eval.report import REPORT
-from slvr.eval.tasks import TASKS
+from slvr.eval.tasks.registry import TASKS
 from slvr.model.encoders.resnet18 import ResNet18
 from slvr.model.released import published_names
 from slvr.pipeline.frontends.mtslvr import MTSLVR

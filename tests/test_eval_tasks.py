@@ -11,8 +11,8 @@ from slvr.command.named import config_of, named
 from slvr.eval.cli import main
 from slvr.eval.config import Models
 from slvr.eval.report import REPORT
-from slvr.eval.tasks import TASKS
 from slvr.eval.tasks.contract import Task
+from slvr.eval.tasks.registry import TASKS
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]

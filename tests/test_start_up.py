@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from slvr.eval.tasks import FEW_SHOT, TASKS
+from slvr.eval.tasks.registry import FEW_SHOT, TASKS
 
 MODULES = {
     "slvr": "slvr.command.cli",
