@@ -8,12 +8,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from one_name import no_twin_of_a_room  # noqa: F401  # a fixture of every test
 from slvr.model.checkpoint import checkpoint_name, write_checkpoint
 from slvr.model.encoders.resnet18 import ResNet18
 from slvr.shards.audio import with_audio
@@ -24,8 +25,6 @@ from slvr.shards.write import ShardWriter, finish
 from slvr.train.config import TrainConfig
 from slvr.train.configure import configure
 
-ROOMS = ("command", "ingest", "shards", "pipeline", "model", "train", "eval")
-
 
 def described(name: str, **other: object) -> Description:
     """The description of a directory made here."""
@@ -35,18 +34,6 @@ def described(name: str, **other: object) -> Description:
         **{"codec": "flac", "sample_rate_hz": 16_000, "labels": {}},
     }
     return Description(**fields | other)
-
-
-def bare_rooms(modules: Iterable[str]) -> set[str]:
-    """Modules imported as `model.encoders`, beside or instead of `slvr.model.encoders`."""
-    return {name for name in modules if name.partition(".")[0] in ROOMS}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_twin_of_a_room() -> Iterator[None]:
-    """At the end of the suite every room was imported under its one name."""
-    yield
-    assert not bare_rooms(sys.modules), "a second copy of a room: its classes are not ours"
 
 
 def noise(n_samples: int, seed: int) -> np.ndarray:

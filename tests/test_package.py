@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from conftest import ROOMS, noise
+from conftest import noise
+from one_name import ROOMS
 
 ROOT = Path(__file__).parents[1]
 LENT = next(path for path in sys.path if path.endswith("site-packages"))

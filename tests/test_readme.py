@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import yaml
 
-from conftest import ROOMS, noise, run
+from conftest import noise, run
+from one_name import ROOMS
 from slvr.ingest.cli import main as ingest
 from slvr.ingest.recipes import RECIPES as DATASETS
 from slvr.shards.clip import Clip, Source
