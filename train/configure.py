@@ -198,8 +198,7 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
         f"{', '.join(OBJECTIVES)}, or a class as above; the task of the encoder that it is trained "
         "on; its weight in the total, or that of each of its terms.",
     )
-    for text in settings[HEADS]:
-        name = _head(text).name
+    for name in dict.fromkeys(_head(text).name for text in settings[HEADS]):
         config = _config_of(name, OBJECTIVES, "--objectives")
         add_options(parser, config, prefix=f"objectives.{head_name(name)}.")
     parser.add_argument(

@@ -6,6 +6,7 @@ Letters: W the weights of a 3x3 convolution, A of an adapter, N and N' batch nor
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +14,19 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from slvr.model.encoders.adapters import AdaptedConv
-from slvr.model.encoders.resnet18 import ResNet18
+from slvr.model.encoders.contract import Encoder
 from slvr.model.norms import ONE, Passes, ViewNorm
 
+Network = TypeVar("Network", bound=Encoder)
 
-def folded(encoder: ResNet18) -> ResNet18:
-    """A frozen copy whose convolutions contain the adapters and the batch norms.
+
+def folded(encoder: Network) -> Network:
+    """A frozen copy of a ResNet-18 whose convolutions contain the adapters and the batch norms.
 
     The same embeddings as the encoder's in eval mode, up to rounding. It cannot be trained or
     saved; the norms at the end of each task, which follow a ReLU, stay as they are.
     """
-    dtype = encoder.conv1.weight.dtype
+    dtype = encoder.get_parameter("conv1.weight").dtype
     frozen = copy.deepcopy(encoder).double().eval().requires_grad_(False)
     for parent in list(frozen.modules()):
         for name, child in parent.named_children():
@@ -31,7 +34,9 @@ def folded(encoder: ResNet18) -> ResNet18:
                 parent.register_module(name, _FoldedConv(child))
             elif name == "shortcut":
                 parent.register_module(name, nn.ModuleList(_fused(*child.children())))
-    frozen.conv1, frozen.bn1 = _fused(frozen.conv1, frozen.bn1)  # type: ignore[assignment]
+    stem, same = _fused(frozen.get_submodule("conv1"), frozen.get_submodule("bn1"))
+    frozen.register_module("conv1", stem)
+    frozen.register_module("bn1", same)
     frozen = frozen.to(dtype)
     return frozen.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from slvr.model.encoders.adapters import AdaptedConv
 from slvr.model.encoders.contract import ALL, Embedded, Encoder, Images
+from slvr.model.encoders.folding import folded
 from slvr.model.norms import ONE, Passes, ViewNorm
 
 VARIANTS = ("none", "split", "bn", "series", "parallel")
@@ -174,8 +175,6 @@ class ResNet18(Encoder):
 
     def folded(self) -> ResNet18:
         """A frozen copy made of convolutions alone: see `slvr.model.encoders.folding`."""
-        from slvr.model.encoders.folding import folded  # noqa: PLC0415  # it imports this module
-
         return folded(self)
 
     def _branches(self, task: str) -> tuple[int, ...]:
