@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# one job a core; each keeps to one thread
-TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+# one job a core, each of one thread; loadgroup: what shares an installation stays together
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup
 
 .PHONY: demo test test-long bench study clean
 

@@ -1,16 +1,20 @@
 """Command lines from frozen dataclasses, and errors as sentences with an exit code."""
 
+import atexit
+import contextlib
 import dataclasses
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser
 
-DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-"""Exit codes: done; more failures than allowed, or a failed check; usage; Ctrl-C; SIGTERM."""
+DONE, FAILED, USAGE, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
+"""Exit codes: done; more failures than allowed, or a failed check; usage; Ctrl-C; nobody reads our
+output any more (`| head -1`; a shell's 128 + SIGPIPE); SIGTERM."""
 
 Config = TypeVar("Config")
 
@@ -27,7 +31,12 @@ def new_parser(prog: str, description: str) -> ArgumentParser:
 
 
 def add_options(
-    parser: ArgumentParser, config: type[Any], *, positional: bool = False, prefix: str = ""
+    parser: ArgumentParser,
+    config: type[Any],
+    *,
+    positional: bool = False,
+    prefix: str = "",
+    only: Mapping[str, str] | None = None,
 ) -> None:
     """Adds one option for each field of a dataclass: `max_fail` becomes `--max-fail`.
 
@@ -39,6 +48,8 @@ def add_options(
         config: the dataclass.
         positional: take required fields by position, not by `--name`.
         prefix: of the flags, `encoder.` for example.
+        only: fields that alone are added, none of them required, and None (a tuple: empty) where
+            they are not given; each with the sentence that says what this means.
     """
     helps = {
         parameter.arg_name: parameter.description
@@ -48,9 +59,15 @@ def add_options(
     }
     types = get_type_hints(config)
     for field in _options(config):
-        flag = "--" + prefix + field.name.replace("_", "-")
+        if only is not None and field.name not in only:
+            continue
+        flag = flag_of(prefix + field.name)
         options: dict[str, Any] = {"help": helps.get(field.name), "type": types[field.name]}
-        required = field.default is dataclasses.MISSING
+        unset = field.default
+        if only is not None:
+            options["help"] = f"{options['help']} {only[field.name]}"
+            options["type"], unset = types[field.name] | None, None
+        required = unset is dataclasses.MISSING
         is_tuple = str(types[field.name]).startswith("tuple")
         if required and positional:
             parser.add_argument(field.name, **options)
@@ -58,16 +75,19 @@ def add_options(
             parser.add_argument(flag, required=True, **options)
         elif types[field.name] is bool:
             yes_no = ActionYesNo(yes_prefix="", no_prefix="no-")
-            parser.add_argument(flag, action=yes_no, default=field.default, help=options["help"])
+            parser.add_argument(flag, action=yes_no, default=unset, help=options["help"])
         elif is_tuple:
             options["type"] = str
-            assert required or not field.default, "values given would be added to the default"
-            default: list[str] | None = None if required else []
-            parser.add_argument(
-                flag, nargs="+", action="extend", required=required, default=default, **options
-            )
+            assert required or not unset, "values given would be added to the default"
+            options |= {"nargs": "+", "action": "extend", "required": required}
+            parser.add_argument(flag, default=None if required else [], **options)
         else:
-            parser.add_argument(flag, default=field.default, **options)
+            parser.add_argument(flag, default=unset, **options)
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field: `--max-fail` of `max_fail`."""
+    return "--" + name.replace("_", "-")
 
 
 def build(config: type[Config], values: Any) -> Config:
@@ -89,13 +109,36 @@ def exit_code(prog: str, work: Callable[[], int]) -> int:
         return work()
     except KeyboardInterrupt as interrupt:
         hint = str(interrupt) or "finished work is kept; run the same command to go on"
-        print(f"\n{prog}: interrupted: {hint}", file=sys.stderr)
+        _tell(f"\n{prog}: interrupted: {hint}")
         return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     except (ValueError, OSError) as error:
         if os.environ.get("SLVR_TRACEBACK"):
             raise
-        print(f"{prog}: error: {sentence(error)}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            return UNREAD
+        _tell(f"{prog}: error: {sentence(error)}")
         return FAILED if _is_machine_trouble(error) else USAGE
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # Ctrl-C ends `2>&1 | tee` as well
+        print(text, file=sys.stderr)
+
+
+def _is_unread() -> bool:
+    """Whether the reader of our output has gone; a pipe of a network's would be an error."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)  # only what is always reported
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _flush_or_drop() -> None:
+    """At the end of a process: output that nobody reads any more is dropped without a word."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_machine_trouble(error: Exception) -> bool:
@@ -116,5 +159,8 @@ def sentence(error: Exception) -> str:
 
 
 def arguments(args: Sequence[str] | None) -> list[str]:
-    """The arguments of this process, or those given."""
-    return list(sys.argv[1:] if args is None else args)
+    """The arguments of this process, whose output may then be cut short, or those given."""
+    if args is not None:
+        return list(args)
+    atexit.register(_flush_or_drop)  # the interpreter would complain of a closed pipe
+    return sys.argv[1:]

@@ -1,9 +1,9 @@
-"""Few-shot classifiers that solve all tasks as one batch, in the span of the supports.
+"""Few-shot classifiers that solve all episodes as one batch, in the span of the supports.
 
 With n supports everything a linear classifier needs is the Gram matrix of the supports and their
 products with the queries: 5-way 1-shot lives in 5 dimensions, whatever the embedding's size.
 
-Letters: T tasks, N ways, k supports a class, n = N k supports, Q query vectors, D embedding.
+Letters: T episodes, N ways, k supports a class, n = N k supports, Q query vectors, D embedding.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from slvr.eval.episodes import Tasks
+from slvr.eval.episodes import Episodes
 
 Classifier = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
 """Scores (T, N, Q), the higher the likelier, from the Gram matrix of the supports (T, n, n), their
@@ -23,7 +23,7 @@ products with the queries (T, n, Q), the number of ways N, and a CPU generator f
 Supports are sorted by class, k = n / N of each."""
 
 _BATCH_BYTES = 1 << 28
-"""What the arrays of one batch of tasks may take, about; memory does not grow with T."""
+"""What the arrays of one batch of episodes may take, about; memory does not grow with T."""
 
 
 def centroid(gram: Tensor, kernel: Tensor, n_way: int, generator: torch.Generator) -> Tensor:
@@ -54,12 +54,12 @@ def sgd(
 
 
 def shuffled(n_tasks: int, n_way: int, n: int, generator: torch.Generator) -> Tensor:
-    """Return (T, N, n): a random order of the supports for each one-versus-all problem."""
+    """(T, N, n): a random order of the supports for each one-versus-all problem."""
     return torch.rand((n_tasks, n_way, n), generator=generator).argsort(-1)
 
 
 def sgd_duals(gram: Tensor, order: Tensor, n_epochs: int = 20) -> Tensor:
-    """Return the dual weights (T, N, n) of the one-versus-all problems after `n_epochs`.
+    """The dual weights (T, N, n) of the one-versus-all problems after `n_epochs`.
 
     Args:
         gram: (T, n, n).
@@ -124,7 +124,7 @@ def logistic(gram: Tensor, kernel: Tensor, n_way: int, generator: torch.Generato
 
 
 def _newton(x: Tensor, y: Tensor) -> Tensor:
-    """Return the weights (T, N, m) of multinomial regression on x (T, n, m), y (N, n) one-hot.
+    """The weights (T, N, m) of multinomial regression on x (T, n, m), y (N, n) one-hot.
 
     The last column of x is the constant 1, whose weight is free of the penalty.
     """
@@ -151,7 +151,7 @@ def _newton(x: Tensor, y: Tensor) -> Tensor:
         hessian = (pair.flatten(2).mT @ squares).view(n_tasks, n_way, n_way, m, m)
         hessian = hessian.transpose(2, 3).reshape(n_tasks, n_way * m, n_way * m) + curvature
         newton = torch.linalg.solve(hessian, gradient.flatten(1)).view_as(weights)
-        # Halve the step of the tasks that it would make worse.
+        # Halve the step of the episodes that it would make worse.
         slope = (newton * gradient).sum((1, 2))
         before, step = objective(weights), x.new_ones(n_tasks)
         for _ in range(30):
@@ -171,13 +171,13 @@ def few_shot_accuracies(
     features: Tensor,
     first_piece: NDArray[np.int64],
     n_pieces: NDArray[np.int64],
-    tasks: Tasks,
+    episodes: Episodes,
     classifier: str,
     normalise_features: Literal["l2", "none"],
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float64]:
-    """Return the accuracy of each task, (T,) in [0, 1].
+    """The accuracy of each episode, (T,) in [0, 1].
 
     A support is one piece of its clip, drawn with the task; a query is a majority vote over all of
     its pieces, ties to the lowest class.
@@ -186,21 +186,21 @@ def few_shot_accuracies(
         features: (P, D) float32, one row a piece; may lie on a memory-mapped file.
         first_piece: row of each clip's first piece.
         n_pieces: pieces of each clip; its rows follow one another.
-        tasks: the tasks, in indices of clips.
+        episodes: in indices of clips.
         classifier: a name of `CLASSIFIERS`.
         normalise_features: "l2" divides each feature vector by its length.
         seed: seed of the classifier's own random choices.
-        device: where the tasks are solved.
+        device: where they are solved.
     """
-    n_tasks, n_way, _ = tasks.support.shape
-    support_rows = rows_of_supports(first_piece, n_pieces, tasks)
-    query = tasks.query.reshape(n_tasks, -1)
+    n_tasks, n_way, _ = episodes.support.shape
+    support_rows = rows_of_supports(first_piece, n_pieces, episodes)
+    query = episodes.query.reshape(n_tasks, -1)
     query_first = torch.from_numpy(first_piece[query])
     query_end = torch.from_numpy(n_pieces[query].cumsum(1))  # in the row of the task's pieces
 
     generator = torch.Generator().manual_seed(seed)
     correct = torch.empty(n_tasks, dtype=torch.float64)
-    # Tasks of about the same number of query pieces share a batch: next to no padding.
+    # Episodes of about the same number of query pieces share a batch: next to no padding.
     by_length = query_end[:, -1].argsort(stable=True)
     longest = int(query_end[:, -1].max())
     row_bytes = 4 * (features.shape[1] + 2 * support_rows.shape[1])
@@ -219,27 +219,27 @@ def few_shot_accuracies(
         counts = votes.new_zeros(len(t), query.shape[1] + 1, n_way)
         counts.scatter_add_(1, owner[..., None].expand_as(votes), votes)
         guess = counts[:, :-1].argmax(-1)
-        truth = torch.arange(n_way).repeat_interleave(tasks.query.shape[2])
+        truth = torch.arange(n_way).repeat_interleave(episodes.query.shape[2])
         correct[t] = (guess == truth).double().mean(1)
     accuracies: NDArray[np.float64] = correct.numpy()
     return accuracies
 
 
 def rows_of_supports(
-    first_piece: NDArray[np.int64], n_pieces: NDArray[np.int64], tasks: Tasks
+    first_piece: NDArray[np.int64], n_pieces: NDArray[np.int64], episodes: Episodes
 ) -> Tensor:
-    """Return (T, n) int64: the feature row of the drawn piece of each support, by class."""
-    piece = np.floor(tasks.support_draw * n_pieces[tasks.support]).astype(np.int64)
-    return torch.from_numpy((first_piece[tasks.support] + piece).reshape(len(piece), -1))
+    """(T, n) int64: the feature row of the drawn piece of each support, by class."""
+    piece = np.floor(episodes.support_draw * n_pieces[episodes.support]).astype(np.int64)
+    return torch.from_numpy((first_piece[episodes.support] + piece).reshape(len(piece), -1))
 
 
 def mean_and_ci(accuracies: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the mean and the half-width of its 95% confidence interval, 1.96 std / sqrt(T)."""
+    """The mean and the half-width of its 95% confidence interval, 1.96 std / sqrt(T)."""
     return float(accuracies.mean()), float(1.96 * accuracies.std() / np.sqrt(len(accuracies)))
 
 
 def _query_rows(first: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each task the feature rows of all its query pieces, and whose they are.
+    """The feature rows of all query pieces of each episode, and whose they are.
 
     `first` (T, queries): row of each query's first piece; `end`: pieces up to and with the query.
     Both results are (T, R), R the most pieces of a task; padding belongs to query `queries` and
@@ -256,5 +256,5 @@ def _query_rows(first: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _one_hot(n_way: int, k: int, like: Tensor) -> Tensor:
-    """Return (N, n): 1 where the support is of the class."""
+    """(N, n): 1 where the support is of the class."""
     return torch.eye(n_way, dtype=like.dtype, device=like.device).repeat_interleave(k, dim=1)

@@ -1,6 +1,7 @@
 """Features of a set, computed once: every piece of every clip through a frozen model.
 
-Letters: B pieces of a batch, P pieces of the set, T samples of a piece, D embedding.
+Letters: B pieces of a batch, P pieces of the set, T samples of a piece, L' frames of embeddings,
+D embedding.
 """
 
 import fcntl
@@ -13,21 +14,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from slvr.command.progress import track
+from slvr.eval.pieces import CutClips, blocks
+from slvr.eval.sets import EvaluatedSet
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
-from slvr.shards.read import ClipDataset, ShardDirectory
+from slvr.shards.read import ClipDataset
 
-_Int = TypeVar("_Int", bound=np.integer[Any])
 _Values = np.memmap[Any, np.dtype[np.float32]]
 
 _VALUES = "features.npy"
@@ -36,11 +37,6 @@ _DONE = "rows-done.txt"
 _VERSION = 2
 """Part of the key: raise it when the same model and shards come to give other features."""
 _SAVE_EVERY_S = 5.0
-_FULL_PIECE_SAMPLES = 5 * SAMPLE_RATE_HZ
-"""A batch holds no more samples than its number of such pieces: memory does not grow with the
-clips."""
-LEAST_SAMPLES = 1024
-"""Shorter clips are repeated up to here where clips stay whole: one frame of the front end."""
 
 
 class Embedder(Protocol):
@@ -54,7 +50,21 @@ class Embedder(Protocol):
     """Parts of the feature vector by task; a model of one part calls it "all"."""
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        ...
+
+
+@runtime_checkable
+class FrameEmbedder(Embedder, Protocol):
+    """A frozen model that also says what is heard when."""
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next; the first is at the beginning."""
+        ...
+
+    def embed_frames(self, waves: Tensor) -> Tensor:
+        """Features (B, L', D) of the frames of waveforms (B, T) float32 at 16 kHz."""
         ...
 
 
@@ -85,24 +95,16 @@ class Features:
 
 
 def embed(
-    model: Embedder,
-    directory: ShardDirectory,
-    split: str,
-    piece_s: float | None,
-    cache: Path,
-    batch: int,
-    device: torch.device,
+    model: Embedder, data: EvaluatedSet, cache: Path, batch: int, device: torch.device
 ) -> Features:
-    """Return the features of all pieces of a split, from the cache where they are there.
+    """The features of all pieces of a set, from the cache where they are there.
 
     Progress is shown. Interrupted work is kept: the next call for the same features goes on at the
     batch after it.
 
     Args:
         model: what embeds; both of an encoder's heads, where it has two.
-        directory: the shards.
-        split: one of its splits.
-        piece_s: length of a piece in seconds; None takes whole clips.
+        data: the split, its clips and the length of the pieces.
         cache: folder of computed features; a finished folder appears there whole or not at all.
         batch: pieces of 5 s that are embedded at once, of as many clips as it takes (B).
         device: where the model is.
@@ -110,15 +112,13 @@ def embed(
     Raises:
         ValueError: no clips, unreadable cache, features that are not finite.
     """
-    key = [_VERSION, model.fingerprint, directory.fingerprint, split, piece_s]
-    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    folder = cache / f"{directory.name}-{split}-{digest}"
+    folder = cache / f"{data.name}-{data.split}-{_key(model, data)}"
     partial = cache / f".partial-{folder.name}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         with _held(partial):
             if not folder.is_dir():  # else another process made it while this one waited
-                _embed(model, directory, split, piece_s, partial, batch, device)
+                _embed(model, data, partial, batch, device)
                 (partial / _DONE).unlink()
                 partial.rename(folder)
             else:
@@ -126,17 +126,13 @@ def embed(
     return _load(folder)
 
 
-def pieces_a_batch(batch: int, samples: int) -> int:
-    """Pieces of a length that are embedded at once, where there are `batch` of 5 s."""
-    return max(1, min(batch, batch * _FULL_PIECE_SAMPLES // samples))
-
-
-def cut(wave: NDArray[_Int], samples: int) -> NDArray[_Int]:
-    """Return all pieces (P, samples) of a waveform (T,); the last one repeats what is left."""
-    n_whole = len(wave) // samples
-    whole, rest = wave[: n_whole * samples], wave[n_whole * samples :]
-    filled = np.resize(rest, samples) if len(rest) else rest
-    return np.concatenate([whole, filled]).reshape(-1, samples)
+def _key(model: Embedder, data: EvaluatedSet) -> str:
+    """16 hex digits of all that the features depend on."""
+    of_clips: list[Any] = [data.directory.fingerprint, data.split, data.piece_s]
+    if data.only is not None:
+        of_clips.append(sorted(data.clips()["key"]))
+    key = [_VERSION, model.fingerprint, *of_clips]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -152,17 +148,11 @@ def _held(partial: Path) -> Iterator[None]:
 
 
 def _embed(
-    model: Embedder,
-    directory: ShardDirectory,
-    split: str,
-    piece_s: float | None,
-    partial: Path,
-    batch: int,
-    device: torch.device,
+    model: Embedder, data: EvaluatedSet, partial: Path, batch: int, device: torch.device
 ) -> None:
-    """Fill a folder with features, from where an earlier call left it."""
-    clips = directory.clips(split)
-    samples = None if piece_s is None else round(piece_s * SAMPLE_RATE_HZ)
+    """Fills a folder with features, from where an earlier call left it."""
+    clips = data.clips()
+    samples = None if data.piece_s is None else round(data.piece_s * SAMPLE_RATE_HZ)
     n_samples = clips["n_samples"].to_numpy()
     n_pieces = np.ones_like(n_samples) if samples is None else -(-n_samples // samples)
     pieces = _pieces_of(clips, n_pieces)
@@ -176,12 +166,12 @@ def _embed(
     starts = pieces["piece"].to_numpy()[rows] == 0
     first_clip = int(n_pieces[order].cumsum().searchsorted(done, side="right"))
     skip = done - int(n_pieces[order][:first_clip].sum())
-    source = _CutClips(ClipDataset(directory.path, clips), order, samples)
-    label = f"embed {directory.name} {split}, {model.name}"
+    source = CutClips(ClipDataset(data.directory.path, clips), order, samples)
+    label = f"embed {data.name} {data.split}, {model.name}"
     saved_s = time.monotonic()
     with track(label, len(clips), "clips", int(starts[:done].sum())) as shown:
         try:
-            for block in _blocks(source, first_clip, skip, batch, device):
+            for block in blocks(source, first_clip, skip, batch, device):
                 with torch.inference_mode():
                     out = model.embed(block.to(device).float() / 32768).float().cpu().numpy()
                 into = rows[done : done + len(out)]
@@ -208,7 +198,7 @@ def _embed(
 
 
 def _pieces_of(clips: pd.DataFrame, n_pieces: NDArray[np.int64]) -> pd.DataFrame:
-    """Return a row a piece: key of its clip, number within the clip, labels of the clip."""
+    """A row a piece: key of its clip, number within the clip, labels of the clip."""
     return pd.DataFrame(
         {
             "key": clips["key"].to_numpy().repeat(n_pieces),
@@ -219,7 +209,7 @@ def _pieces_of(clips: pd.DataFrame, n_pieces: NDArray[np.int64]) -> pd.DataFrame
 
 
 def _new_values(partial: Path, shape: tuple[int, int]) -> _Values:
-    """Return the file of all features, mapped, in space of its own.
+    """The file of all features, mapped, in space of its own.
 
     Without the space a full disk would end the process with a signal at some later row.
     """
@@ -241,57 +231,13 @@ def _save(partial: Path, values: _Values, done: int) -> None:
 
 
 def _resumed(partial: Path, n_rows: int) -> tuple[_Values | None, int]:
-    """Return the features of an interrupted call and the number of rows done, or None and 0."""
+    """The features of an interrupted call and the number of rows done, or None and 0."""
     try:
         done = int((partial / _DONE).read_text())
         values = np.lib.format.open_memmap(partial / _VALUES, "r+")
     except (OSError, ValueError):
         return None, 0
     return (values, done) if len(values) == n_rows >= done else (None, 0)
-
-
-class _CutClips(Dataset[Tensor]):
-    """The pieces (P, T) int16 of each clip of a split, in the order they are embedded."""
-
-    def __init__(self, clips: ClipDataset, order: NDArray[np.int64], samples: int | None) -> None:
-        self._clips, self._order, self._samples = clips, order, samples
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, i: int) -> Tensor:
-        wave = self._clips[int(self._order[i])]
-        return torch.from_numpy(cut(wave, self._samples or max(len(wave), LEAST_SAMPLES)))
-
-
-def _blocks(
-    clips: _CutClips, first_clip: int, skip: int, batch: int, device: torch.device
-) -> Iterator[Tensor]:
-    """Yield the pieces of all clips in order, (B, T) int16 of one length.
-
-    It begins with piece `skip` of clip `first_clip`; where the blocks end does not depend on it.
-    """
-    # A GPU outruns the decoding of one process; on a CPU, workers would take the network's cores.
-    n_workers = 4 if device.type == "cuda" else 0
-    context = "forkserver" if n_workers else None  # a fork would inherit the locks of threads
-    loader = DataLoader(
-        clips,
-        batch_size=None,
-        sampler=range(first_clip, len(clips)),
-        num_workers=n_workers,
-        multiprocessing_context=context,
-    )
-    waiting: list[Tensor] = []
-    for pieces in loader:
-        for piece in pieces[skip:]:
-            full = len(waiting) >= pieces_a_batch(batch, len(piece))
-            if waiting and (full or len(piece) != len(waiting[0])):
-                yield torch.stack(waiting)
-                waiting = []
-            waiting.append(piece)
-        skip = 0
-    if waiting:
-        yield torch.stack(waiting)
 
 
 def _load(folder: Path) -> Features:

@@ -1,57 +1,95 @@
-"""What can be evaluated: a trained encoder, anybody's callable, and two baselines.
+"""What can be evaluated: a trained encoder, anybody's callable, and a baseline without learning.
 
-Letters: B pieces, T samples, F mel bins, L frames, D embedding.
+Letters: B pieces, T samples, C channels, F mel bins, L frames, L' frames of embeddings, D
+embedding.
 """
 
 import hashlib
-import importlib
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import json
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from slvr.command.named import loaded
 from slvr.eval.protocol import Waveforms
-from slvr.model.encoders.folding import folded
-from slvr.model.encoders.resnet18 import TASKS, Encoder
+from slvr.model.encoders.contract import ALL, Encoder
+from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.normalise import normalise
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
 
-class EncoderEmbedder:
-    """Waveform normalisation, front end and encoder; features of both heads, contrastive first."""
+class EncoderEmbedder(nn.Module):
+    """Waveform normalisation, front end and encoder; features of all tasks side by side.
+
+    Attributes:
+        name: in the tables.
+        fingerprint: SHA-256 of all that the features depend on: shape and weights of encoder and
+            front end, normalisation.
+        heads: the part of each task.
+        dim: values of a feature vector, D.
+    """
 
     def __init__(
-        self, name: str, encoder: Encoder, normalisation: Waveforms, device: torch.device
+        self,
+        name: str,
+        encoder: Encoder,
+        front_end: FrontEnd,
+        normalisation: Waveforms,
+        device: torch.device,
     ) -> None:
+        super().__init__()
         self.name = name
-        self.fingerprint = _fingerprint(encoder, normalisation)
-        d = encoder.task_dim
-        self.heads: Mapping[str, slice] = (
-            {"all": slice(0, d)}
-            if encoder.variant == "none"
-            else {task: slice(i * d, (i + 1) * d) for i, task in enumerate(TASKS)}
-        )
-        self._encoder = folded(encoder).to(device)
-        self._front_end = MTSLVR().to(device).eval()
+        self.fingerprint = _fingerprint(encoder, front_end, normalisation)
+        ends = list(accumulate((encoder.dims[task] for task in encoder.tasks), initial=0))
+        self.heads: Mapping[str, slice] = {
+            task: slice(*ends[i : i + 2]) for i, task in enumerate(encoder.tasks)
+        }
+        self.dim = encoder.dims[ALL]
+        assert self.dim == ends[-1], f"{name}: all is not the tasks side by side"
+        self._encoder = encoder.folded().to(device)
+        self._front_end = front_end.to(device).eval()
         self._normalisation = normalisation
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
-        image = self._front_end(_normalised(waves, self._normalisation))
-        features: Tensor = self._encoder(image, "all")
+        """Features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        features: Tensor = self._encoder(self._images(waves), ALL)
         return features
 
+    def _images(self, waves: Tensor) -> Tensor:
+        """(B, C, F, L) of normalised waveforms."""
+        images: Tensor = self._front_end(_normalised(waves, self._normalisation))
+        return images
 
-def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """Return a freshly initialised encoder of the same shape; the same seed gives the same one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        width, in_channels = encoder.conv1.weight.shape[:2]
-        return Encoder(encoder.variant, encoder.dim, width, in_channels)
+
+class FramesEmbedder(EncoderEmbedder):
+    """The same of an encoder that has frames."""
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame embedding to the next."""
+        assert self._encoder.frame_stride is not None
+        return self._encoder.frame_stride * self._front_end.hop_s
+
+    def embed_frames(self, waves: Tensor) -> Tensor:
+        """Features (B, L', D) of the frames of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        frames: Tensor = self._encoder.frames(self._images(waves), ALL)[1]
+        return frames
+
+
+def encoder_embedder(
+    name: str,
+    encoder: Encoder,
+    front_end: FrontEnd,
+    normalisation: Waveforms,
+    device: torch.device,
+) -> EncoderEmbedder:
+    """What embeds with an encoder: its frames too, where it has some."""
+    kind = EncoderEmbedder if encoder.frame_stride is None else FramesEmbedder
+    return kind(name, encoder, front_end, normalisation, device)
 
 
 class MeanLogMel:
@@ -63,17 +101,16 @@ class MeanLogMel:
         self.fingerprint = f"mean log-mel, waveforms {normalisation}"
         self._normalisation = normalisation
         self._front_end = MTSLVR().to(device).eval()
-        self.heads: Mapping[str, slice] = {"all": slice(0, len(self._front_end.mel_bank.T))}
+        self.heads: Mapping[str, slice] = {ALL: slice(0, self._front_end.n_mels)}
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, F) in dB of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
-        # (B, 3, F, L); channel 0 is log-mel power
+        """Features (B, F) in dB of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         image: Tensor = self._front_end(_normalised(waves, self._normalisation))
-        return image[:, 0].mean(dim=-1)
+        return image[:, self._front_end.log_mel].mean(dim=-1)
 
 
 class CallableEmbedder:
-    """An encoder named as `module:callable`.
+    """An encoder named as `module:callable` or `./file.py:callable`.
 
     The callable takes waveforms (B, T) float32 at 16 kHz, or the front end's images (B, 3, F, L),
     and returns vectors (B, D). A class is instantiated without arguments; an `nn.Module` is put
@@ -92,21 +129,23 @@ class CallableEmbedder:
         device: torch.device,
     ) -> None:
         self.name = spec
-        self._encode: Any = _named(spec)
-        if isinstance(self._encode, nn.Module):
-            self._encode = self._encode.to(device).eval()
+        encode = loaded(spec, "--encoder")
+        encode = encode() if isinstance(encode, type) else encode
+        if not callable(encode):
+            raise ValueError(f"--encoder {spec}: {type(encode).__name__}, which cannot be called")
+        self._encode = encode.to(device).eval() if isinstance(encode, nn.Module) else encode
         self._front_end = MTSLVR().to(device).eval() if takes == "features" else nn.Identity()
         self._normalisation = normalisation
         noise = torch.randn(2, 5 * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             probe = self.embed((0.1 * noise).to(device))
-        self.heads: Mapping[str, slice] = {"all": slice(0, probe.shape[1])}
+        self.heads: Mapping[str, slice] = {ALL: slice(0, probe.shape[1])}
         digest = hashlib.sha256(f"{spec} {takes} {normalisation}".encode())
         digest.update(probe.float().cpu().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Return features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, D) of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         out = self._encode(self._front_end(_normalised(waves, self._normalisation)))
         if not (isinstance(out, Tensor) and out.ndim == 2 and len(out) == len(waves)):
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -117,36 +156,17 @@ class CallableEmbedder:
         return out
 
 
-def _named(spec: str) -> Callable[[Tensor], Any]:
-    """Return the callable of `module:callable`; modules of the working folder are found too."""
-    module, _, name = spec.partition(":")
-    if not (module and name):
-        raise ValueError(f"--encoder {spec}: expected module:callable, as in my_model:embed")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"--encoder {spec}: {error}; give a module that Python finds from this folder, a colon "
-            "and the name of a function, a class or an nn.Module in it"
-        ) from error
-    encode: Callable[[Tensor], Any] = found() if isinstance(found, type) else found
-    if not callable(encode):
-        raise ValueError(f"--encoder {spec}: {type(encode).__name__}, which cannot be called")
-    return encode
-
-
 def _normalised(waves: Tensor, how: Waveforms) -> Tensor:
     return waves if how == "none" else normalise(waves, how)
 
 
-def _fingerprint(encoder: nn.Module, normalisation: str) -> str:
-    """Return the SHA-256 of all that the features depend on: weights, shape, normalisation."""
-    digest = hashlib.sha256(f"{encoder} {normalisation}".encode())
-    for name, tensor in encoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+def _fingerprint(encoder: Encoder, front_end: FrontEnd, normalisation: Waveforms) -> str:
+    """The SHA-256 of all that the features depend on."""
+    parts: tuple[Any, ...] = (encoder, front_end)
+    about = [*([part.NAME, part.shape()] for part in parts), normalisation]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for part in parts:
+        for name, tensor in part.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
-"""Few-shot tasks, drawn from the labels alone.
+"""Few-shot episodes, drawn from the labels alone.
 
-Letters: T tasks, N ways (classes of a task), k supports and q queries a class.
+Letters: T episodes, N ways (classes of an episode), k supports and q queries a class.
 """
 
 from collections.abc import Sequence
@@ -13,34 +13,34 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Tasks:
-    """T few-shot tasks as index tensors into the clips they were drawn from."""
+class Episodes:
+    """T few-shot episodes as index tensors into the clips they were drawn from."""
 
     support: Indices
-    """Clips of the supports, (T, N, k); the second axis is the class of the task."""
+    """Clips of the supports, (T, N, k); the second axis is the class of the episode."""
     query: Indices
-    """Clips of the queries, (T, N, q); never one of the task's supports."""
+    """Clips of the queries, (T, N, q); never one of the episode's supports."""
     support_draw: NDArray[np.float64]
     """Uniform draws in [0, 1), (T, N, k): of P pieces the support is number `floor(P * draw)`."""
     classes: tuple[str, ...]
     """Names of the classes that had clips enough, sorted."""
     dropped: tuple[str, ...]
-    """Names of the classes with fewer than k + q clips, sorted; no task holds them."""
+    """Names of the classes with fewer than k + q clips, sorted; no episode holds them."""
 
 
-def sample_tasks(
+def sample_episodes(
     labels: Sequence[str], n_way: int, k_shot: int, n_query: int, n_tasks: int, seed: int
-) -> Tasks:
-    """Return `n_tasks` tasks: classes, and clips within a class, uniform without replacement.
+) -> Episodes:
+    """`n_tasks` episodes: classes, and clips within a class, uniform without replacement.
 
-    The tasks depend on the arguments alone, so every model is judged on the same ones.
+    The episodes depend on the arguments alone, so every model is judged on the same ones.
 
     Args:
         labels: the class of each clip.
-        n_way: classes of a task (N).
+        n_way: classes of an episode (N).
         k_shot: supports of a class (k).
         n_query: queries of a class (q).
-        n_tasks: number of tasks (T).
+        n_tasks: number of episodes (T).
         seed: seed of every draw.
 
     Raises:
@@ -62,7 +62,7 @@ def sample_tasks(
     classes = kept_classes[_draw_distinct(rng, np.full(n_tasks, len(kept_classes)), n_way)]
     within = _draw_distinct(rng, n_clips[classes], k_shot + n_query)
     clips = by_class[first[classes][..., None] + within]
-    return Tasks(
+    return Episodes(
         support=clips[..., :k_shot],
         query=clips[..., k_shot:],
         support_draw=rng.random(clips[..., :k_shot].shape),
@@ -72,7 +72,7 @@ def sample_tasks(
 
 
 def _draw_distinct(rng: np.random.Generator, sizes: Indices, n: int) -> Indices:
-    """Return `n` distinct integers below each of `sizes`, uniform and in random order: (..., n).
+    """`n` distinct integers below each of `sizes`, uniform and in random order: (..., n).
 
     Draw j is uniform among the `size - j` values left, named by their rank; adding one for each
     value already taken, in ascending order, turns the rank into the value. The cost does not grow

@@ -11,12 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slvr.eval.embed import LEAST_SAMPLES, cut
-from slvr.model.checkpoint import load_encoder
-from slvr.model.encoders.folding import folded
-from slvr.model.encoders.resnet18 import Encoder
-from slvr.pipeline.frontends.mtslvr import MTSLVR
-from slvr.pipeline.normalise import Normalisation, normalise
+from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.loaded import open_trained
+from slvr.eval.pieces import LEAST_SAMPLES, cut
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
 _HOP_MS = 50
@@ -27,7 +24,7 @@ _BATCH = 64
 
 
 class HearModel(nn.Module):
-    """(B, T) waveforms in [-1, 1] at 16 kHz -> (B, D) float32, both heads, contrastive first.
+    """(B, T) waveforms in [-1, 1] at 16 kHz -> (B, D) float32, all tasks side by side.
 
     Attributes:
         sample_rate: in Hz, as HEAR calls it.
@@ -35,36 +32,33 @@ class HearModel(nn.Module):
         timestamp_embedding_size: D.
     """
 
-    def __init__(self, encoder: Encoder, normalisation: Normalisation) -> None:
+    def __init__(self, embedder: EncoderEmbedder) -> None:
         super().__init__()
         self.sample_rate = SAMPLE_RATE_HZ
-        self.scene_embedding_size = self.timestamp_embedding_size = encoder.dim
-        self._encoder = encoder
-        self._front_end = MTSLVR()
-        self._normalisation = normalisation
+        self.scene_embedding_size = self.timestamp_embedding_size = embedder.dim
+        self._embedder = embedder
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Return the features, in batches of bounded size."""
-        parts = [
-            self._encoder(self._front_end(normalise(part, self._normalisation)), "all")
-            for part in torch.split(waves.float(), _BATCH)
-        ]
-        return torch.cat(parts)
+        """The features, in batches of bounded size."""
+        return torch.cat(
+            [self._embedder.embed(part) for part in torch.split(waves.float(), _BATCH)]
+        )
 
 
 def load_model(model_file_path: str) -> HearModel:
-    """Return the model of a run folder of `train` or a checkpoint file, in eval mode.
+    """The model of a run folder of `train` or a checkpoint file, in eval mode.
 
     Raises:
         ValueError: no checkpoint there.
     """
-    loaded = load_encoder(model_file_path)
-    return HearModel(folded(loaded.encoder), loaded.config["normalise"]).eval()
+    trained = open_trained(model_file_path)
+    parts = (trained.encoder, trained.front_end, trained.normalisation)
+    return HearModel(EncoderEmbedder(model_file_path, *parts, torch.device("cpu"))).eval()
 
 
 @torch.no_grad()
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """Return one embedding a clip, (B, D) float32: the mean over pieces of at most 10 s.
+    """One embedding a clip, (B, D) float32: the mean over pieces of at most 10 s.
 
     Args:
         audio: (B, T) in [-1, 1] at the model's sample rate, on the model's device.
@@ -80,7 +74,7 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 
 @torch.no_grad()
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
-    """Return embeddings (B, W, D) float32 and their timestamps (B, W) in milliseconds.
+    """Embeddings (B, W, D) float32 and their timestamps (B, W) in milliseconds.
 
     Each is of the second around its timestamp; timestamps are 0, 50, 100, ... up to the end of the
     audio, beyond which there is silence.

@@ -41,7 +41,7 @@ class Report:
 
 
 def write_report(out: Path, report: Report) -> None:
-    """Write `results.csv`, `.json`, `.md`, `.tex` and `report.html` into a folder with run.json."""
+    """Writes `results.csv`, `.json`, `.md`, `.tex`, `report.html` into a folder with run.json."""
     results = report.results
     write_text(out / "results.csv", results.to_csv(index=False))
     write_text(out / "results.json", results.to_json(orient="records", indent=2) + "\n")
@@ -51,7 +51,7 @@ def write_report(out: Path, report: Report) -> None:
 
 
 def print_report(out: Path, report: Report) -> None:
-    """Print the tables and where the page is."""
+    """Prints the tables and where the page is."""
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge at which tables must wrap
@@ -63,7 +63,7 @@ def print_report(out: Path, report: Report) -> None:
 
 
 def html(report: Report, record: Mapping[str, Any]) -> str:
-    """Return the report as one self-contained page; `record` is the content of run.json."""
+    """The report as one self-contained page; `record` is the content of run.json."""
     software = {"slvr": record["code"], "python": record["python"], **record["packages"]}
     return render(
         "eval",

@@ -77,12 +77,12 @@ def terminal(table: Table) -> RichTable:
 
 
 def score_text(accuracy: float, ci95: float) -> str:
-    """Return accuracy and confidence interval in percent: `61.25 ± 0.41`."""
+    """Accuracy and confidence interval in percent: `61.25 ± 0.41`."""
     return f"{100 * accuracy:.2f} ± {100 * ci95:.2f}"
 
 
 def protocol(scores: pd.DataFrame) -> str:
-    """Return the protocol in one line: what moves the numbers and belongs under every table."""
+    """The protocol in one line: what moves the numbers and belongs under every table."""
     first = scores.iloc[0]
     models = scores.groupby("classifier", sort=False)["model"].unique()
     judges = " · ".join(

@@ -75,7 +75,7 @@ def ingest_all(root: Path, out: Path, ingest: Callable[[EvaluationSet, Path], in
 
 
 def _result(data_set: type[EvaluationSet], path: Path) -> tuple[str, ...]:
-    from slvr.shards.read import ShardDirectory  # noqa: PLC0415 - loads torch
+    from slvr.shards.read import ShardDirectory  # noqa: PLC0415 - loads pandas
 
     directory = ShardDirectory.open(path)
     rows = directory.rows()

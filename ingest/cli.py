@@ -5,11 +5,20 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-from slvr.command.line import DONE, FAILED, add_options, arguments, build, exit_code, new_parser
+from slvr.command.line import (
+    DONE,
+    FAILED,
+    add_options,
+    arguments,
+    build,
+    exit_code,
+    flag_of,
+    new_parser,
+)
 from slvr.ingest.building.job import Outcome
 from slvr.ingest.expected import compare
 from slvr.ingest.looks.commands import LOOKS
@@ -53,7 +62,10 @@ class List:
 
 @dataclass(frozen=True)
 class Retry:
-    """Asks again for failed clips of a shard directory; rewrites only the shards they are in."""
+    """Asks again for failed clips of a shard directory; rewrites only the shards they are in.
+
+    Further options are those of the recipes that may be given anew.
+    """
 
     directory: str
     """Shard directory."""
@@ -61,26 +73,33 @@ class Retry:
     """Statuses of the clips to ask for again, with commas."""
     workers: int | None = None
     """Parallel workers, 1 or more; default: one for each core."""
-    rate: float | Literal["unlimited"] | None = None
-    """Sources an hour; default: as in the first run."""
-    cookies: str | None = None
-    """cookies.txt in Netscape form; default: as in the first run."""
-    proxy: tuple[str, ...] = ()
-    """As in the first run: proxies are not kept."""
-    source_url: str | None = None
-    """As in the first run, if it was given there: it is not kept."""
-    ytdlp_option: tuple[str, ...] = ()
-    """As in the first run: KEY=VALUE, not kept."""
+
+
+KEPT, NOT_KEPT = "Default: as in the first run.", "Not kept: give it as in the first run."
+"""Of the recipes' options: fields with `repr=False` may hold secrets and are written nowhere."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `ingest`; returns the exit code."""
+    given = arguments(args)
+    chosen = _parser(given).parse_args(given)
+    values: Namespace = chosen[chosen.command]
+    if chosen.command in ON_DIRECTORIES | ON_SETS:
+        options, work = (ON_DIRECTORIES | ON_SETS)[chosen.command]
+        return exit_code("ingest", lambda: work(build(options, values)))
+    if chosen.command == "retry":
+        return exit_code("ingest", lambda: retry(build(Retry, values), _given_anew(values)))
+    recipe_type = RECIPES[chosen.command]
+    return exit_code("ingest", lambda: run(build(recipe_type, values), build(Output, values)))
+
+
+def _parser(given: Sequence[str]) -> ArgumentParser:
+    """The parser of every command; reading the docstrings of every recipe would take 0.2 s."""
     parser = new_parser("ingest", "Audio -> WebDataset shards that can be rebuilt and checked.")
     commands = parser.add_subcommands(required=True, dest="command")
-    given = arguments(args)
     for name, recipe in RECIPES.items():
         sub = new_parser(f"ingest {name}", recipe.__doc__ or "")
-        if name in given:  # reading the docstrings of every recipe takes 0.2 s
+        if name in given:
             add_options(sub, recipe, positional=True)
             add_options(sub, Output)
         commands.add_subcommand(name, sub, help=_summary(recipe))
@@ -92,14 +111,34 @@ def main(args: Sequence[str] | None = None) -> int:
         sub = new_parser(f"ingest {name}", options.__doc__ or "")
         add_options(sub, options, positional=True)
         commands.add_subcommand(name, sub, help=_summary(options))
+    sub = new_parser("ingest retry", Retry.__doc__ or "")
+    add_options(sub, Retry, positional=True)
+    if "retry" in given:
+        for recipe, sentences in _retry_options():
+            add_options(sub, recipe, only=sentences)
+    commands.add_subcommand("retry", sub, help=_summary(Retry))
+    return parser
 
-    chosen = parser.parse_args(given)
-    values: Namespace = chosen[chosen.command]
-    if chosen.command in ON_DIRECTORIES | ON_SETS:
-        options, work = (ON_DIRECTORIES | ON_SETS)[chosen.command]
-        return exit_code("ingest", lambda: work(build(options, values)))
-    recipe_type = RECIPES[chosen.command]
-    return exit_code("ingest", lambda: run(build(recipe_type, values), build(Output, values)))
+
+def _retry_options() -> list[tuple[type[Recipe], dict[str, str]]]:
+    """Recipe -> its options for `retry`, each name once, with the sentence on their default."""
+    taken: list[tuple[type[Recipe], dict[str, str]]] = []
+    for recipe in RECIPES.values():
+        known = {name for _, sentences in taken for name in sentences}
+        declared = fields(cast(Any, recipe))  # every recipe is a dataclass
+        wanted = [f for f in declared if f.name in set(recipe.RETRY_OPTIONS) - known]
+        taken.append((recipe, {f.name: KEPT if f.repr else NOT_KEPT for f in wanted}))
+    return taken
+
+
+def _given_anew(values: Namespace) -> dict[str, Any]:
+    """The recipes' options that stand on the command line of `retry`."""
+    found = {name: values[name] for _, sentences in _retry_options() for name in sentences}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+        if value not in (None, [])
+    }
 
 
 def _summary(documented: type) -> str:
@@ -147,17 +186,19 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
 
 def _print_outcome(out: Path, outcome: Outcome) -> None:
     n_ok = len(outcome.rows) - len(outcome.failures)
-    hours = sum(row["n_samples"] / row["sample_rate_hz"] for row in outcome.rows) / 3600
+    clips = [row.clip for row in outcome.rows]
+    hours = sum(clip.n_samples / clip.sample_rate_hz for clip in clips) / 3600
     megabytes = sum(shard.bytes for shard in outcome.shards) / 1e6
     print(
         f"{out}: {n_ok} of {len(outcome.rows)} clips, {hours:.2f} h, {len(outcome.shards)} shards, "
         f"{megabytes:.1f} MB"
     )
-    reasons = Counter((row["status"], row["reason"]) for row in outcome.failures)
+    failures = [row.clip for row in outcome.failures]
+    reasons = Counter((clip.status, clip.reason) for clip in failures)
     for (status, reason), n in reasons.most_common():
-        example = next(row for row in outcome.failures if row["reason"] == reason)
-        print(f"  {n} {status}: {reason}, e.g. {example['source_uri']} ({example['detail']})")
-    unsettled = sum(row["status"] in UNSETTLED for row in outcome.failures)
+        example = next(clip for clip in failures if clip.reason == reason)
+        print(f"  {n} {status}: {reason}, e.g. {example.source.uri} ({example.detail})")
+    unsettled = sum(clip.status in UNSETTLED for clip in failures)
     if unsettled:
         print(f"{unsettled} of them failed for now: `ingest retry {out}` asks for them again")
 
@@ -182,8 +223,13 @@ def list_sets(_: List) -> int:
     return DONE
 
 
-def retry(options: Retry) -> int:
-    """Asks again for failed clips; returns the exit code."""
+def retry(options: Retry, anew: dict[str, Any]) -> int:
+    """Asks again for failed clips; returns the exit code.
+
+    Args:
+        options: which clips.
+        anew: options of the recipe in place of those of the first run.
+    """
     from slvr.ingest.building.ledger import read_about
     from slvr.shards.clip import OK, STATUSES
 
@@ -194,18 +240,23 @@ def retry(options: Retry) -> int:
         )
     about = read_about(Path(options.directory))
     recipe_type = RECIPES[about.recipe]
-    if not recipe_type.REMOTE:
+    if not recipe_type.ONLINE:
         raise ValueError(
             f"{options.directory}: made from local files, which do not change by themselves; mend "
             f"them and run `ingest {about.recipe}` with another --out"
         )
-    known = {k: tuple(v) if isinstance(v, list) else v for k, v in about.options.items()}
-    names = ("rate", "cookies", "proxy", "source_url", "ytdlp_option")
-    given = {name: getattr(options, name) for name in names if getattr(options, name)}
+    if strange := [flag_of(name) for name in anew if name not in recipe_type.RETRY_OPTIONS]:
+        raise ValueError(
+            f"{', '.join(strange)}: {options.directory} was made by `ingest {about.recipe}`; for "
+            f"it `ingest retry` takes {', '.join(map(flag_of, recipe_type.RETRY_OPTIONS))}"
+        )
+    known: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in about.options.items()
+    }
     output = Output(
         out=options.directory, codec=about.codec, shard_mb=about.shard_mb, workers=options.workers
     )
-    return run(recipe_type(**known | given), output, again)
+    return run(recipe_type(**known | dict(anew)), output, again)
 
 
 ON_SETS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -213,5 +264,5 @@ ON_SETS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "list": (List, list_sets),
 }
 """Commands on all evaluation sets: their options, and what they do."""
-ON_DIRECTORIES: dict[str, tuple[type, Callable[[Any], int]]] = LOOKS | {"retry": (Retry, retry)}
-"""Commands that take a shard directory: their options, and what they do."""
+ON_DIRECTORIES: dict[str, tuple[type, Callable[[Any], int]]] = LOOKS
+"""Commands that take a shard directory: their options, and what they do; beside `retry`."""

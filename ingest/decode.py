@@ -8,8 +8,8 @@ import functools
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from slvr.ingest.recipe import ClipFailure
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip
 from slvr.shards.files import file_sha256
@@ -31,18 +32,17 @@ TOLERANCE_S = 0.1
 """Codec delay and padding (AAC, Opus, MP3) make decoded lengths differ from declared ones."""
 SEEK_MARGIN_S = 1.0
 """Decoding starts this much before a part, so that overlapping frames have settled."""
-
-
-@dataclass
-class UnusableAudioError(Exception):
-    """Audio that gives no clip: a status of `slvr.shards.clip.STATUSES`, a reason and details."""
-
-    status: str
-    reason: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.status}: {self.reason} ({self.detail})"
+_CONTAINERS = {"WAVEX": "wav", "RF64": "wav"}
+_CODECS = {
+    **{"PCM_16": "pcm_s16", "PCM_24": "pcm_s24", "PCM_32": "pcm_s32", "PCM_U8": "pcm_u8"},
+    **{"PCM_S8": "pcm_s8", "FLOAT": "pcm_f32", "DOUBLE": "pcm_f64", "ULAW": "pcm_mulaw"},
+    **{"ALAW": "pcm_alaw", "VORBIS": "vorbis", "OPUS": "opus", "MPEG_LAYER_III": "mp3"},
+}
+"""libsndfile's names -> FFmpeg's."""
+_TWO_ORDERS = ("pcm_s16", "pcm_s24", "pcm_s32", "pcm_f32", "pcm_f64")
+"""Names that FFmpeg ends with the order of the bytes."""
+_BIG = ("aiff", "au", "caf")
+"""Containers of big-endian samples, where their header does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,31 @@ class Decoded:
 
     pcm: npt.NDArray[np.int16]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a file holds its audio.
+
+    Attributes:
+        container: its usual name in lower case, or FFmpeg's.
+        codec: FFmpeg's name.
+        rate_hz: sample rate.
+        channels: how many.
+    """
+
+    container: str
+    codec: str
+    rate_hz: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An audio file that is open: its format, and what reads a part of it up to a limit."""
+
+    format: Format
+    read: "Callable[[float, float | None, float], _Raw]"
 
 
 @dataclass(frozen=True)
@@ -83,38 +108,50 @@ def decode_file(
         max_s: a clip longer than this is refused before it fills the memory.
 
     Raises:
-        UnusableAudioError: missing, empty, corrupt, truncated, silent, too short or too long.
+        ClipFailure: missing, empty, corrupt, truncated, silent, too short or too long.
     """
-    if isinstance(file, Path) and not file.is_file():
-        raise UnusableAudioError("missing", "no_file", file.name)
-    if _n_bytes(file) == 0:
-        raise UnusableAudioError("too_short", "empty_file", "0 bytes")
-    raw = _read(file, start_s or 0.0, end_s, max_s)
+    with _open_audio(file) as opened:
+        return _decode(opened, start_s, end_s, max_s)
+
+
+def _decode(opened: _Opened, start_s: float | None, end_s: float | None, max_s: float) -> Decoded:
+    raw = opened.read(start_s or 0.0, end_s, max_s)
     note = _check_length(raw, start_s, end_s)
     if not np.isfinite(raw.samples).all():
-        raise UnusableAudioError("corrupt", "not_finite", "holds NaN or infinity")
+        raise ClipFailure("corrupt", "not_finite", "holds NaN or infinity")
     # by whole channels: numpy's mean over an axis of 2 takes 30 times as long
     mono = functools.reduce(np.add, raw.samples.T) / raw.samples.shape[1]
     if raw.rate_hz != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, raw.rate_hz, SAMPLE_RATE_HZ, quality="HQ")
     pcm = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
     if len(pcm) == 0:
-        raise UnusableAudioError("too_short", "no_samples", "0 samples")
+        raise ClipFailure("too_short", "no_samples", "0 samples")
     if not pcm.any():
-        raise UnusableAudioError("silent", "all_zero", f"{len(pcm)} samples")
+        raise ClipFailure("silent", "all_zero", f"{len(pcm)} samples")
     return Decoded(pcm, note)
 
 
 def decoded_clip(clip: Clip, file: Encoded, codec: str, max_s: float) -> Clip:
-    """The planned clip with the audio of a file, or as the failure that decoding met."""
+    """The planned clip with the audio of a file, or as the failure that decoding met.
+
+    What is known of the file is kept either way.
+    """
+    known = clip
+    with suppress(OSError):  # a file that cannot be read: decoding says so
+        known = dataclasses.replace(clip, source_sha256=_sha256(file), source_bytes=_n_bytes(file))
     try:
-        decoded = decode_file(file, clip.source.start_s, clip.source.end_s, max_s)
-    except UnusableAudioError as fault:
-        return clip.failed(fault.status, fault.reason, fault.detail)
-    made = with_audio(clip, decoded.pcm, codec)
-    return dataclasses.replace(
-        made, source_sha256=_sha256(file), source_bytes=_n_bytes(file), detail=decoded.note
-    )
+        with _open_audio(file) as opened:
+            known = dataclasses.replace(
+                known,
+                source_format=opened.format.container,
+                source_codec=opened.format.codec,
+                source_rate_hz=opened.format.rate_hz,
+                source_channels=opened.format.channels,
+            )
+            decoded = _decode(opened, clip.source.start_s, clip.source.end_s, max_s)
+    except ClipFailure as fault:
+        return known.failed(fault.status, fault.reason, fault.detail)
+    return dataclasses.replace(with_audio(known, decoded.pcm, codec), detail=decoded.note)
 
 
 def _n_bytes(file: Encoded) -> int:
@@ -152,13 +189,49 @@ def _named(file: Encoded) -> str | io.BytesIO:
     return io.BytesIO(file) if isinstance(file, bytes) else str(file)
 
 
-def _read(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
+@contextmanager
+def _open_audio(file: Encoded) -> Iterator[_Opened]:
+    """The file, open for reading.
+
+    Raises:
+        ClipFailure: it is missing or empty, or no audio can be read from it.
+    """
+    if isinstance(file, Path) and not file.is_file():
+        raise ClipFailure("missing", "no_file", file.name)
+    if _n_bytes(file) == 0:
+        raise ClipFailure("too_short", "empty_file", "0 bytes")
     try:
         sound = soundfile.SoundFile(_named(file))
     except soundfile.LibsndfileError:
-        return _read_ffmpeg(file, start_s, end_s, max_s)
+        with _open_ffmpeg(file) as container:
+            yield _Opened(_ffmpeg_format(container), functools.partial(_read_ffmpeg, container))
+        return
     with sound:
-        return _read_soundfile(file, sound, start_s, end_s, max_s)
+        yield _Opened(_soundfile_format(sound), functools.partial(_read_soundfile, file, sound))
+
+
+def _soundfile_format(sound: soundfile.SoundFile) -> Format:
+    """The format, its codec by FFmpeg's name."""
+    container = _CONTAINERS.get(sound.format, sound.format.lower())
+    if container == "flac":
+        codec = "flac"
+    else:
+        codec = _CODECS.get(sound.subtype, sound.subtype.lower())
+        if codec in _TWO_ORDERS:
+            own = container not in _BIG
+            codec += "le" if {"LITTLE": True, "BIG": False}.get(sound.endian, own) else "be"
+    return Format(container, codec, sound.samplerate, sound.channels)
+
+
+def _ffmpeg_format(container: av.container.InputContainer) -> Format:
+    if not container.streams.audio:
+        raise ClipFailure("corrupt", "no_audio", container.format.name)
+    stream = container.streams.audio[0]
+    context = stream.codec_context
+    if context is None:
+        raise ClipFailure("corrupt", "unknown_codec", container.format.name)
+    codec = context.codec.canonical_name  # not that of the decoder, as mp3float
+    return Format(container.format.name, codec, stream.rate, stream.channels)
 
 
 def _read_soundfile(
@@ -177,37 +250,36 @@ def _read_soundfile(
         sound.seek(first - settling)
         stored = sound.read(settling + wanted, dtype=dtype, always_2d=True)[settling:]
     except soundfile.LibsndfileError as error:
-        raise UnusableAudioError("corrupt", "undecodable", str(error)) from error
+        raise ClipFailure("corrupt", "undecodable", str(error)) from error
     return _Raw(stored * np.float32(scale), rate_hz, first / rate_hz, declared_s)
 
 
-def _read_ffmpeg(file: Encoded, start_s: float, end_s: float | None, max_s: float) -> _Raw:
-    with _open_ffmpeg(file) as container:
-        if not container.streams.audio:
-            raise UnusableAudioError("corrupt", "no_audio", container.format.name)
-        stream = container.streams.audio[0]
-        rate_hz = stream.rate
-        declared_s = None if container.duration is None else container.duration / av.time_base
-        _refuse_too_long((end_s or declared_s or 0.0) - start_s, max_s)
-        if start_s > SEEK_MARGIN_S:
-            container.seek(int((start_s - SEEK_MARGIN_S) * av.time_base))
-        to_float = av.AudioResampler(format="fltp")
-        pieces: list[npt.NDArray[np.float32]] = []
-        first_s: float | None = None
-        for frame in container.decode(stream):
-            if first_s is None:
-                first_s = frame.time or 0.0
-            for converted in to_float.resample(frame):
-                pieces.append(np.asarray(converted.to_ndarray().T, np.float32))
-            read_s = sum(len(piece) for piece in pieces) / rate_hz
-            if end_s is not None and first_s + read_s >= end_s:
-                break
-            _refuse_too_long(first_s + read_s - start_s, max_s)
+def _read_ffmpeg(
+    container: av.container.InputContainer, start_s: float, end_s: float | None, max_s: float
+) -> _Raw:
+    stream = container.streams.audio[0]
+    rate_hz = stream.rate
+    declared_s = None if container.duration is None else container.duration / av.time_base
+    _refuse_too_long((end_s or declared_s or 0.0) - start_s, max_s)
+    if start_s > SEEK_MARGIN_S:
+        container.seek(int((start_s - SEEK_MARGIN_S) * av.time_base))
+    to_float = av.AudioResampler(format="fltp")
+    pieces: list[npt.NDArray[np.float32]] = []
+    first_s: float | None = None
+    for frame in container.decode(stream):
+        if first_s is None:
+            first_s = frame.time or 0.0
+        for converted in to_float.resample(frame):
+            pieces.append(np.asarray(converted.to_ndarray().T, np.float32))
+        read_s = sum(len(piece) for piece in pieces) / rate_hz
+        if end_s is not None and first_s + read_s >= end_s:
+            break
+        _refuse_too_long(first_s + read_s - start_s, max_s)
     samples = np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32)
     # Opus and AAC give their encoder delay negative time: the clip begins at time 0
     offset = round((start_s - (first_s or 0.0)) * rate_hz)
     if offset < 0 and -offset > TOLERANCE_S * rate_hz:
-        raise UnusableAudioError("corrupt", "starts_late", f"first sample at {first_s:.3f} s")
+        raise ClipFailure("corrupt", "starts_late", f"first sample at {first_s:.3f} s")
     samples = samples[max(offset, 0) :]
     if end_s is not None:
         samples = samples[: round((end_s - start_s) * rate_hz)]
@@ -222,18 +294,16 @@ def _open_ffmpeg(file: Encoded) -> Iterator[av.container.InputContainer]:
         with av.open(_named(file), "r") as container:
             yield container
     except av.error.FFmpegError as error:
-        raise UnusableAudioError("corrupt", "undecodable", error.strerror or "") from error
+        raise ClipFailure("corrupt", "undecodable", error.strerror or "") from error
 
 
 def _refuse_too_long(duration_s: float, max_s: float) -> None:
     if duration_s > max_s:
-        raise UnusableAudioError("too_long", "too_long", f"{duration_s:.0f} s, limit {max_s:.0f} s")
+        raise ClipFailure("too_long", "too_long", f"{duration_s:.0f} s, limit {max_s:.0f} s")
 
 
-def _truncated(found_s: float, declared_s: float) -> UnusableAudioError:
-    return UnusableAudioError(
-        "truncated", "cut_off", f"{found_s:.3f} s, header says {declared_s:.3f} s"
-    )
+def _truncated(found_s: float, declared_s: float) -> ClipFailure:
+    return ClipFailure("truncated", "cut_off", f"{found_s:.3f} s, header says {declared_s:.3f} s")
 
 
 def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
@@ -251,7 +321,7 @@ def _check_length(raw: _Raw, start_s: float | None, end_s: float | None) -> str:
     if found_end_s < declared_s - TOLERANCE_S:
         raise _truncated(found_end_s, declared_s)
     if missing_s > TOLERANCE_S:
-        raise UnusableAudioError(
+        raise ClipFailure(
             "too_short",
             "source_ends_early",
             f"ends at {found_end_s:.3f} s, segment {start_s or 0.0:.3f} to {end_s:.3f} s",
@@ -266,11 +336,11 @@ def _check_whole(file: Encoded, container: str) -> None:
     elif container == "AIFF":
         declared, found = _chunk_bytes(file, b"SSND", ">4sI")
     elif container == "OGG" and not _ogg_has_last_page(file):
-        raise UnusableAudioError("truncated", "cut_off", "no last Ogg page")
+        raise ClipFailure("truncated", "cut_off", "no last Ogg page")
     else:
         return
     if found < declared:
-        raise UnusableAudioError(
+        raise ClipFailure(
             "truncated", "cut_off", f"{found} bytes of samples, header says {declared}"
         )
 

@@ -1,9 +1,10 @@
-"""Archives over HTTP: resumed where they stopped, checked, from one mirror after the other."""
+"""Files over HTTP: resumed where they stopped, checked, from one mirror after the other."""
 
 import fcntl
 import hashlib
 import http.client
 import json
+import logging
 import os
 import shutil
 import time
@@ -15,18 +16,22 @@ from pathlib import Path
 
 from slvr.command.progress import track
 
+logger = logging.getLogger(__name__)
+
 ATTEMPTS = 5
 """In a row without a byte, for each mirror; proxies come from the environment."""
 BACKOFF_S = 2.0
 TIMEOUT_S = 60.0
 MAX_WAIT_S = 300.0
 BLOCK_BYTES = 1 << 20
+WORTH_RESUMING_BYTES = 1 << 20
+"""Less than this of a file that could not be fetched is removed."""
 CUT = (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError)
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """A file on the net.
 
     Attributes:
@@ -49,31 +54,34 @@ class _GoneError(OSError):
     """A mirror that has not got the file, or got another one."""
 
 
-def fetch(remotes: Sequence[Remote], folder: Path, total_bytes: int = 0) -> list[str]:
-    """Fetches the files that are not in the folder yet; returns notes for the user.
+def download(
+    files: Sequence[RemoteFile], folder: Path, total_bytes: int = 0, instead: str = ""
+) -> list[str]:
+    """Notes for the user, once the files lie in the folder; those that are there are not asked for.
 
     A file has its name only when it is complete and its checksum right. What came before a cut
     is kept, and the rest asked for with Range and If-Range.
 
     Args:
-        remotes: the files.
-        folder: made if missing.
+        files: what to get.
+        folder: made if missing; one process at a time downloads into it, others wait.
         total_bytes: size of all, where that of each is not known.
+        instead: what else the user may do, as a clause for the error message.
 
     Raises:
         OSError: the disk is too small, or no mirror gave a file: says each one's reason.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [remote for remote in remotes if not (folder / remote.name).exists()]
+    missing = [file for file in files if not (folder / file.name).exists()]
     if not missing:
         return []
     here_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    needed_bytes = max(total_bytes, sum(remote.n_bytes for remote in remotes)) - here_bytes
+    needed_bytes = max(total_bytes, sum(file.n_bytes for file in files)) - here_bytes
     _check_space(folder, needed_bytes)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds the files
-        notes = [note for remote in missing if (note := _fetch(remote, folder / remote.name))]
-    return notes
+        found = [_download(file, folder / file.name, instead) for file in missing]
+    return [note for note in found if note]
 
 
 def _check_space(folder: Path, needed_bytes: int) -> None:
@@ -85,50 +93,69 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _fetch(remote: Remote, target: Path) -> str:
+def _download(file: RemoteFile, target: Path, instead: str) -> str:
+    """Gets one file from the first mirror that has it; gives a warning or nothing."""
     faults = []
-    for url in remote.urls:
-        if target.exists():
-            return ""
-        try:
-            partial = _download(url, target)
-            note = _check(remote, partial)
-            partial.replace(target)
-            _validator_path(target).unlink(missing_ok=True)
-            return note
-        except _GoneError as error:
-            faults.append(f"{url}: {error}")
+    try:
+        for url in file.urls:
+            if target.exists():
+                return ""
+            try:
+                partial = _download_whole(url, target)
+                note = _check(file, partial)
+                partial.replace(target)
+                return note
+            except _GoneError as error:
+                faults.append(f"{url}: {error}")
+    finally:
+        _tidy(target)
     raise OSError(
-        f"{remote.name} could not be fetched ({'; '.join(faults)}); try again later, or save it "
-        f"as {target} by other means"
+        f"{file.name} could not be fetched ({'; '.join(faults)}); try again later, or save it "
+        f"as {target} by other means" + (f", or {instead}" if instead else "")
     )
 
 
-def _check(remote: Remote, partial: Path) -> str:
-    """Holds a complete file against its checksum; returns a warning or nothing."""
-    if not remote.checksum:
-        return ""
-    algorithm, _, expected = remote.checksum.partition(":")
-    with partial.open("rb") as file:
+def _tidy(target: Path) -> None:
+    """Removes what no later call would go on from."""
+    partial = _partial_path(target)
+    if not partial.exists() or partial.stat().st_size < WORTH_RESUMING_BYTES:
+        for path in (partial, _validator_path(target)):
+            path.unlink(missing_ok=True)
+
+
+def checksum_fault(path: Path, checksum: str) -> str:
+    """How a file differs from its checksum (`sha256:HEX` or `md5:HEX`), or nothing."""
+    algorithm, _, expected = checksum.partition(":")
+    with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found == expected:
+    return "" if found == expected else f"{algorithm} {found}, expected {expected}"
+
+
+def _check(file: RemoteFile, partial: Path) -> str:
+    """Holds a complete file against its checksum; gives a warning or nothing."""
+    fault = checksum_fault(partial, file.checksum) if file.checksum else ""
+    if fault and not file.varies:
+        partial.unlink()
+        raise _GoneError(fault)
+    if not fault:
         return ""
-    if remote.varies:
-        return (
-            f"{remote.name}: {algorithm} {found}, expected {expected}; its host makes the archive "
-            "anew now and then, so its content is checked instead"
-        )
-    partial.unlink()
-    raise _GoneError(f"{algorithm} {found}, expected {expected}")
+    return (
+        f"{file.name}: {fault}; its host makes the archive anew now and then, so its content is "
+        "checked instead"
+    )
+
+
+def _partial_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")
 
 
 def _validator_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.validator")
 
 
-def _download(url: str, target: Path) -> Path:
-    """Fetches all of a URL into the partial file, and goes on with what is there of it."""
-    partial = target.with_name(f".{target.name}.partial")
+def _download_whole(url: str, target: Path) -> Path:
+    """The partial file with all of a URL in it; goes on with what is there of it."""
+    partial = _partial_path(target)
     failed = 0
     while True:
         before_bytes = partial.stat().st_size if partial.exists() else 0
@@ -139,18 +166,15 @@ def _download(url: str, target: Path) -> Path:
             if error.code not in PASSING:
                 raise _GoneError(f"HTTP {error.code}") from error
             reason, wait_s = f"HTTP {error.code}", _retry_after_s(error)
-        except (
-            http.client.HTTPException,
-            urllib.error.URLError,
-            ConnectionError,
-            TimeoutError,
-        ) as e:
-            reason, wait_s = str(e) or type(e).__name__, 0.0
+        except CUT as error:
+            reason, wait_s = str(error) or type(error).__name__, 0.0
         grown = partial.exists() and partial.stat().st_size > before_bytes
         failed = 0 if grown else failed + 1
         if failed >= ATTEMPTS:
             raise _GoneError(reason)
-        time.sleep(max(wait_s, BACKOFF_S * 2**failed if failed else 0.0))
+        wait_s = max(wait_s, BACKOFF_S * 2**failed if failed else 0.0)
+        logger.warning("%s: %s; trying again in %.0f s", url, reason, wait_s)
+        time.sleep(wait_s)
 
 
 def _retry_after_s(error: urllib.error.HTTPError) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from slvr.shards.clip import OK
-from slvr.shards.manifest import Row
+from slvr.shards.rows import Row
 
 SHOWN = 10
 """Classes named one by one."""
@@ -35,9 +35,9 @@ def compare(expected: Expected, name: str, rows: Iterable[Row]) -> list[str]:
     planned: Counter[str] = Counter()
     ok: Counter[str] = Counter()
     for row in rows:
-        planned.update(row["labels"])
-        if row["status"] == OK:
-            ok.update(row["labels"])
+        planned.update(row.clip.labels)
+        if row.clip.status == OK:
+            ok.update(row.clip.labels)
     found = (ok.total(), len(ok))
     strange = sorted(ok.keys() - expected.classes) if expected.classes else []
     absent = sorted(expected.classes - ok.keys())

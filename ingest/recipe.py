@@ -1,17 +1,64 @@
-"""What a data set must tell: the protocol of every module in ingest/recipes/."""
+"""What a data set must tell: the protocol of every module in ingest/recipes/, and its terms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from slvr.ingest.building.pace import Politeness
 from slvr.ingest.expected import Expected
-from slvr.shards.clip import Clip
+from slvr.shards.clip import OK, STATUSES, Clip
+
+
+class ClipFailure(Exception):  # noqa: N818 - a fact about one clip, caught and stored as a row
+    """Why a clip could not be made.
+
+    Attributes:
+        status: one of `slvr.shards.clip.STATUSES`, not `ok`.
+        reason: a short fixed word, fit for a column.
+        detail: what was found, without secrets.
+        retry_after_s: what the source asked to wait, in seconds, or None.
+        source_bytes: size of what came instead, 0 where nothing did.
+        source_sha256: its hash.
+    """
+
+    source_bytes = 0
+    source_sha256 = ""
+
+    def __init__(
+        self, status: str, reason: str, detail: str = "", retry_after_s: float | None = None
+    ) -> None:
+        assert status in STATUSES and status != OK, status
+        super().__init__(status, reason, detail, retry_after_s)  # all in args: survives pickling
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.status} ({self.reason}): {self.detail}"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Politeness:
+    """What an online recipe owes its source.
+
+    Attributes:
+        per_hour: requests an hour over all threads, or None for no limit.
+        retries: further attempts at a clip that failed for now, 0 or more.
+        backoff_s: wait before the first of them, doubled for each further one.
+        refusal_wait_s: pause of the whole run after a refusal, doubled for each further one.
+        max_blocked: pauses in a row after which a further refusal ends the run.
+    """
+
+    per_hour: float | None
+    retries: int = 3
+    backoff_s: float = 2.0
+    refusal_wait_s: float = 60.0
+    max_blocked: int = 6
+
+
+@dataclass(frozen=True)
+class ClipPlan:
     """Everything that a shard directory will hold, before the first byte is read.
 
     Attributes:
@@ -43,17 +90,19 @@ class Recipe(Protocol):
     LICENCE: ClassVar[str]
     CITATION: ClassVar[str]
     HOMEPAGE: ClassVar[str]
-    REMOTE: ClassVar[bool]
+    ONLINE: ClassVar[bool]
     """True: `make` waits for a network; it runs in threads, and each result is kept on disk."""
     MAX_FAIL: ClassVar[float]
     """Default of --max-fail: the share of clips that may fail before the exit code is 1."""
+    RETRY_OPTIONS: ClassVar[tuple[str, ...]]
+    """Fields that `ingest retry` offers: how the source is asked, never what for."""
 
     @property
     def directory(self) -> str:
         """Name of the shard directory below shards/ where --out is not given."""
         ...
 
-    def plan(self, cache: Path) -> Plan:
+    def plan(self, cache: Path) -> ClipPlan:
         """The clips to make, in any order; `cache` is a folder for downloaded lists.
 
         Raises:
@@ -66,8 +115,8 @@ class Recipe(Protocol):
         ...
 
 
-class RemoteRecipe(Recipe, Protocol):
-    """A recipe with `REMOTE`: `make` is one attempt, and the run decides on another one."""
+class OnlineRecipe(Recipe, Protocol):
+    """A recipe with `ONLINE`: `make` is one attempt, and the run decides on another one."""
 
     @property
     def politeness(self) -> Politeness:
@@ -78,6 +127,6 @@ class RemoteRecipe(Recipe, Protocol):
         """As `Recipe.make`; called by several threads.
 
         Raises:
-            FetchFailure: the source could not be fetched.
+            ClipFailure: the source is not to be had.
         """
         ...

@@ -135,31 +135,48 @@ def load_model(path: str | Path, find: FindEncoder, variant: str | None = None) 
 
     Raises:
         ValueError: no checkpoint there, a damaged one, one of another variant, or one whose encoder
-            is not known.
+            is not known or is another by now.
     """
     path = Path(path)
     if path.suffix == ".pt":
         return _load_published(path, variant)
     path = checkpoint_file(path)
     tensors, state = read_checkpoint(path)
-    name, shape = state["encoder"]["name"], state["encoder"]["shape"]
+    try:
+        name, shape = Part(**state["encoder"])
+        front_end, normalisation = Part(**state["front_end"]), state["normalise"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: does not say which encoder, front end and normalisation it holds, as the "
+            "checkpoints of `train` do; train it anew"
+        ) from error
     if variant is not None and shape.get("variant") != variant:
         raise ValueError(
             f"{path}: a checkpoint of variant {shape.get('variant')!r}, expected {variant!r}; "
             "choose the recipe that it was trained with"
         )
-    encoder = find(name, str(path))(**shape)
-    encoder.load_state_dict(
-        {
-            name.removeprefix(ENCODER): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(ENCODER)
-        }
-    )
-    front_end = Part(**state["front_end"])
-    return _loaded(
-        encoder, name, front_end, state["normalise"], state["config"], path, state["step"]
-    )
+    weights = {
+        key.removeprefix(ENCODER): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(ENCODER)
+    }
+    encoder = _encoder(find(name, str(path)), Part(name, shape), weights, path)
+    return _loaded(encoder, name, front_end, normalisation, state["config"], path, state["step"])
+
+
+def _encoder(found: object, part: Part, weights: Mapping[str, Tensor], path: Path) -> Encoder:
+    """The encoder of a checkpoint, of the class that was found for its name."""
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise ValueError(f"{path}: {part.name} is {found!r}, not a subclass of Encoder")
+    try:
+        encoder: Encoder = found(**part.shape)
+        encoder.load_state_dict(weights)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: {part.name} is not what it was when this was written: {error}; use the "
+            "version of it that was trained"
+        ) from error
+    return encoder
 
 
 def _loaded(

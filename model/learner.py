@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from slvr.model.encoders.contract import Embedded, Encoder
@@ -98,6 +99,7 @@ class Learner(nn.Module):
         assert isinstance(total, Tensor)
         return {TOTAL: total, **found}
 
+    @torch.no_grad()
     def measures(self, h: Mapping[str, Embedded], known: Known) -> dict[str, float]:
         """What validation shows besides the losses, as `name.measure`."""
         return {

@@ -87,7 +87,9 @@ class Batches:
         }
         self._step = 0 if state is None else self._resumed(state)
         self._views, self._seed, self._normalisation = views, seed, normalise
-        self._stage = front_end and Stage(views, front_end.to(self._device), normalise)
+        self._stage: Stage | None = None
+        if front_end is not None:
+            self._stage = Stage(views, front_end.to(self._device), normalise)
         batching = Batching(batch, n_samples, seed)
         loader, _ = open_loader(
             directory, split, batching, self._device, resident=resident, workers=workers

@@ -1,10 +1,19 @@
-"""The record of one clip: the same frozen value from the plan to the reader."""
+"""The record of one clip: the same frozen value from the plan to the reader.
+
+A field of `Clip` is declared here and nowhere else. Column of `clips.parquet`, `<key>.json`,
+Croissant field, ledger and comparison follow from its type and metadata (`shards/columns.py`).
+"""
 
 import dataclasses
 import hashlib
+import math
 import re
-import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from anyascii import anyascii
+
+from slvr.shards.columns import column
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -31,14 +40,41 @@ UNSETTLED = ("blocked", "transient")
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
+Attribute = int | float | str
+"""What is known of a clip besides its labels: a pitch, a fold, a take, a speaker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a clip comes from: a file name or URL, and the part of it in seconds."""
+    """Where a clip comes from, and the part of it in seconds; None for the whole of it."""
 
-    uri: str
-    start_s: float | None = None
-    end_s: float | None = None
+    uri: str = field(metadata=column("File name or URL of the source.", name="source_uri"))
+    start_s: float | None = field(
+        default=None, metadata=column("Beginning of the part of the source, in seconds.")
+    )
+    end_s: float | None = field(
+        default=None, metadata=column("End of the part of the source, in seconds.")
+    )
+    id: str = field(
+        default="",
+        metadata=column("Id at the place that the source comes from.", name="source_id"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stretch of a clip that carries a label; seconds count from the clip's own start."""
+
+    label: str = field(metadata=column("Label of the event."))
+    start_s: float = field(metadata=column("Seconds from the clip's start to the event's."))
+    end_s: float = field(metadata=column("Seconds from the clip's start to the event's end."))
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s <= self.end_s < math.inf:
+            raise ValueError(
+                f"event {self.label!r} from {self.start_s} to {self.end_s} s: expected seconds "
+                "from 0 up, the end not before the start"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +83,50 @@ class Clip:
 
     `audio` is the encoded member exactly as it lies in the shard (FLAC or WAV, 16 bit,
     `sample_rate_hz`, mono), or None while planned and after a failure. `n_samples` of a planned
-    clip is what the plan expects, 0 for unknown. `source_format` is the site's name of the format
-    that was chosen, `source_codec` FFmpeg's name of its audio codec; they and
-    `source_bytes` are known of what came over a network.
+    clip is what the plan expects, 0 for unknown. What is known of the source's file is kept also
+    where it gave no clip; 0 or empty text where nothing is known.
     """
 
-    key: str
-    split: str
+    key: str = field(metadata=column("Name of the clip, unique in the directory."))
+    split: str = field(metadata=column("Split that the clip is in.", compared=True))
     source: Source
-    labels: tuple[str, ...] = ()
-    licence: str = ""
-    status: str = PLANNED
-    reason: str = ""
-    detail: str = ""
-    sample_rate_hz: int = SAMPLE_RATE_HZ
-    n_samples: int = 0
-    source_bytes: int = 0
-    source_sha256: str = ""
-    source_format: str = ""
-    source_codec: str = ""
-    pcm_sha256: str = ""
+    labels: tuple[str, ...] = field(
+        default=(), metadata=column("Labels of the whole clip.", compared=True)
+    )
+    events: tuple[Event, ...] = field(
+        default=(), metadata=column("Labels of stretches of the clip.", compared=True)
+    )
+    attributes: Mapping[str, Attribute] = field(
+        default_factory=dict,
+        hash=False,
+        metadata=column("JSON object: name to number or text.", compared=True),
+    )
+    licence: str = field(default="", metadata=column("Licence of the clip."))
+    status: str = field(
+        default=PLANNED, metadata=column("ok, or why the clip is not there.", in_sample=False)
+    )
+    reason: str = field(
+        default="", metadata=column("The status in more detail, one word.", in_sample=False)
+    )
+    detail: str = field(default="", metadata=column("What was found, for people.", in_sample=False))
+    sample_rate_hz: int = field(
+        default=SAMPLE_RATE_HZ, metadata=column("Sample rate in the shard, in Hz.")
+    )
+    n_samples: int = field(default=0, metadata=column("Number of samples in the shard."))
+    source_bytes: int = field(default=0, metadata=column("Size of the source's file in bytes."))
+    source_sha256: str = field(default="", metadata=column("SHA-256 of the source's file."))
+    source_format: str = field(
+        default="",
+        metadata=column("Container of the source's file, or the site's name of the format."),
+    )
+    source_codec: str = field(
+        default="", metadata=column("FFmpeg's name of the source's audio codec.")
+    )
+    source_rate_hz: int = field(default=0, metadata=column("Sample rate of the source, in Hz."))
+    source_channels: int = field(default=0, metadata=column("Channels of the source."))
+    pcm_sha256: str = field(
+        default="", metadata=column("SHA-256 of the samples, 16-bit little-endian.")
+    )
     audio: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +135,16 @@ class Clip:
                 f"clip key {self.key!r}: expected 1 to 64 characters of A-Z a-z 0-9 _ - that do "
                 "not begin with '-'; make one with shards.clip.key_of(text)"
             )
+        for name, value in self.attributes.items():
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise ValueError(
+                    f"clip {self.key}: attribute {name} is {value!r}, expected a number or text"
+                )
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(
+                    f"clip {self.key}: attribute {name} is {value}, expected a finite number; "
+                    "leave out what is not known"
+                )
         assert self.status == PLANNED or self.status in STATUSES, self.status
 
     def failed(self, status: str, reason: str, detail: str = "") -> "Clip":
@@ -93,7 +163,6 @@ def key_of(text: str) -> str:
     """
     if _KEY.fullmatch(text):
         return text
-    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", ascii_text).strip("_")
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", anyascii(text)).strip("_")
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{readable[-55:]}_{digest}".lstrip("_")

@@ -1,5 +1,6 @@
 """Two shard directories side by side, from their tables alone: no audio is read."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from slvr.shards.clip import OK
-from slvr.shards.manifest import CLIPS
+from slvr.shards.rows import CLIPS, COLUMNS, read_table
 
 ONLY_A, ONLY_B = "only in A", "only in B"
 SAME_PCM, DIFFERENT_PCM = "same PCM", "different PCM"
 SAME_FAILURE = "same failure"
 DIFFERENT_STATUS = "different status or reason"
-DIFFERENT_PLACE = "different labels or split"
+_COMPARED = [each for each in COLUMNS if each.compared]
+*_OTHERS, _LAST = (each.name for each in _COMPARED)
+DIFFERENT_WORDS = f"different {', '.join(_OTHERS)} or {_LAST}"
 KINDS = (
     SAME_PCM,
     SAME_FAILURE,
@@ -25,11 +27,11 @@ KINDS = (
     ONLY_B,
     DIFFERENT_STATUS,
     DIFFERENT_PCM,
-    DIFFERENT_PLACE,
+    DIFFERENT_WORDS,
 )
 """What can be said of a key; each key that A or B asked for is of exactly one kind."""
 
-_COLUMNS = ["key", "split", "labels", "status", "reason", "pcm_sha256"]
+_READ = ["key", "status", "reason", "pcm_sha256", *(each.name for each in _COMPARED)]
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,19 @@ def compare(a: Path, b: Path) -> Comparison:
     )
     ok_a, ok_b = rows["status_a"] == OK, rows["status_b"] == OK
     same_reason = (rows["status_a"] == rows["status_b"]) & (rows["reason_a"] == rows["reason_b"])
-    same_place = (rows["split_a"] == rows["split_b"]) & (rows["labels_a"] == rows["labels_b"])
+    same_words = np.logical_and.reduce(
+        [rows[f"{each.name}_a"] == rows[f"{each.name}_b"] for each in _COMPARED]
+    )
     # the first that holds
     rules = {
         ONLY_A: rows["side"] == "left_only",
         ONLY_B: rows["side"] == "right_only",
         DIFFERENT_STATUS: (ok_a != ok_b) | (~ok_a & ~same_reason),
         DIFFERENT_PCM: ok_a & (rows["pcm_sha256_a"] != rows["pcm_sha256_b"]),
-        DIFFERENT_PLACE: ~same_place,
+        DIFFERENT_WORDS: ~same_words,
         SAME_PCM: ok_a,
     }
-    conditions = [rule.to_numpy(bool) for rule in rules.values()]
+    conditions = [np.asarray(rule, bool) for rule in rules.values()]
     rows["kind"] = np.select(conditions, list(rules), SAME_FAILURE)
     texts = [f"{name}_{side}" for side in "ab" for name in ("status", "reason")]
     rows[texts] = rows[texts].fillna("")
@@ -121,19 +125,19 @@ def compare(a: Path, b: Path) -> Comparison:
 
 
 def _rows(directory: Path) -> pd.DataFrame:
+    """One row a key, what is compared as text, which compares fast."""
     path = directory / CLIPS
     try:
-        table = pq.read_table(path, columns=_COLUMNS)
+        table = read_table(path, _READ)
     except FileNotFoundError as error:
         raise ValueError(
             f"{path}: no such file; give a finished shard directory, or run its `ingest ...` "
             "command again to finish it"
         ) from error
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: unreadable: {error}; see `ingest verify {directory}`") from error
-    place = table.column_names.index("labels")
-    # joined to one text a row, which compares fast; no label holds a line break
-    table = table.set_column(place, "labels", pc.binary_join(table["labels"], "\n"))
+    for each in _COMPARED:
+        if pa.types.is_list(each.type):
+            place = table.column_names.index(each.name)
+            table = table.set_column(place, each.name, _text(table[each.name]))
     rows: pd.DataFrame = table.to_pandas()
     repeated = rows["key"][rows["key"].duplicated()]
     if len(repeated):
@@ -141,3 +145,10 @@ def _rows(directory: Path) -> pd.DataFrame:
             f"{path}: key {repeated.iloc[0]} occurs twice; see `ingest verify {directory}`"
         )
     return rows
+
+
+def _text(lists: pa.ChunkedArray) -> pa.Array:
+    """A text for each list, equal for equal ones."""
+    if lists.type.value_type == pa.string():
+        return pc.binary_join(lists, "\n")  # no label holds a line break
+    return pa.array([json.dumps(items) if items else "" for items in lists.to_pylist()])

@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from slvr.shards.manifest import CLIPS, CLIPS_SCHEMA, Manifest
+from slvr.shards.columns import Column
+from slvr.shards.manifest import Manifest
+from slvr.shards.rows import CLIPS, COLUMNS
 
 CROISSANT = "croissant.json"
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
@@ -104,22 +106,33 @@ def croissant(manifest: Manifest) -> str:
         "name": "clips",
         "description": "Every clip that was asked for; status is ok, or says why it is not there.",
         "key": {"@id": "clips/key"},
-        "field": [_field(column) for column in CLIPS_SCHEMA],
+        "field": [_field(column) for column in COLUMNS],
     }
     stated = {name: value for name, value in about.items() if value}
     described = stated | {"distribution": files, "recordSet": [clips]}
     return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
 
-def _field(column: pa.Field) -> dict[str, Any]:
-    """A column of the table as a field of its record set."""
+def _field(column: Column, parent: Column | None = None) -> dict[str, Any]:
+    """A column of the table as a field of its record set; `parent` is the list that it is in."""
+    path = column.name if parent is None else f"{parent.name}/{column.name}"
+    field: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"clips/{path}",
+        "name": column.name,
+        "description": column.description,
+    }
     is_list = pa.types.is_list(column.type)
+    if is_list:
+        field |= {"isArray": True, "arrayShape": "-1"}
+    if column.items:
+        return field | {"subField": [_field(item, column) for item in column.items]}
     value = column.type.value_type if is_list else column.type
     data_type = {pa.string(): "sc:Text", pa.float64(): "sc:Float"}.get(value, "sc:Integer")
-    return {
-        "@type": "cr:Field",
-        "@id": f"clips/{column.name}",
-        "name": column.name,
-        "dataType": data_type,
-        "source": {"fileObject": {"@id": CLIPS}, "extract": {"column": column.name}},
-    } | ({"isArray": True, "arrayShape": "-1"} if is_list else {})
+    source: dict[str, Any] = {"fileObject": {"@id": CLIPS}}
+    if parent is None:
+        source["extract"] = {"column": column.name}
+    else:
+        source["extract"] = {"column": parent.name}
+        source["transform"] = {"jsonPath": column.name}  # of each of its items
+    return field | {"dataType": data_type, "source": source}

@@ -1,8 +1,11 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Files that appear whole or not at all, their hashes, and files behind URLs."""
 
 import hashlib
 import os
 from pathlib import Path
+from typing import IO
+
+import fsspec
 
 
 class AtomicFile:
@@ -41,3 +44,29 @@ def file_sha256(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URL."""
+    return "://" in location
+
+
+def open_file(location: str) -> IO[bytes]:
+    """A file, here or behind a URL, open for reading.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: the URL cannot be read.
+    """
+    if not is_remote(location):
+        return Path(location).open("rb")
+    try:
+        file: IO[bytes] = fsspec.open(location, "rb").open()
+        return file
+    except OSError:
+        raise
+    except Exception as error:  # each file system has its own, and s3fs is not always installed
+        raise ValueError(
+            f"{location}: {error}; `pip install 'slvr[remote]'` brings s3:// and https://, and "
+            "check address and credentials"
+        ) from error

@@ -1,49 +1,14 @@
-"""`dataset.json` and `clips.parquet`: what a shard directory says about itself."""
+"""`dataset.json`: what a shard directory says about itself."""
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from slvr.shards.clip import Clip, Source
-from slvr.shards.files import AtomicFile
-
-SCHEMA_VERSION = 1
+SCHEMA = 2
+"""Of the whole directory: manifest, table, samples and ledger."""
 MANIFEST = "dataset.json"
-CLIPS = "clips.parquet"
-
-CLIPS_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("split", pa.string()),
-        ("labels", pa.list_(pa.string())),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("source_uri", pa.string()),
-        ("start_s", pa.float64()),
-        ("end_s", pa.float64()),
-        ("licence", pa.string()),
-        ("sample_rate_hz", pa.int32()),
-        ("n_samples", pa.int64()),
-        ("source_bytes", pa.int64()),
-        ("source_sha256", pa.string()),
-        ("source_format", pa.string()),
-        ("source_codec", pa.string()),
-        ("pcm_sha256", pa.string()),
-        ("shard", pa.string()),
-        ("audio_offset_bytes", pa.int64()),
-        ("audio_length_bytes", pa.int64()),
-    ]
-)
-"""One row for every clip that was asked for; the last three are null for a failed one."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,9 +22,9 @@ class ShardInfo:
     n: int
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The content of `dataset.json`."""
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What whoever makes a shard directory says of it."""
 
     name: str
     recipe: str
@@ -73,79 +38,69 @@ class Manifest:
     sample_rate_hz: int
     labels: Mapping[str, str]
     """Label vocabulary: label -> name for people, in the order of the class index."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What a recipe adds, for example class splits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Description):
+    """The content of `dataset.json`: the description, and what the directory holds."""
+
     counts: Mapping[str, Mapping[str, int]]
     """Split -> status -> number of clips."""
     shards: tuple[ShardInfo, ...]
     clips_sha256: str
     """SHA-256 of clips.parquet."""
-    schema_version: int = SCHEMA_VERSION
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """What a recipe adds, for example class splits."""
+
+    @classmethod
+    def of(
+        cls,
+        about: Description,
+        counts: Mapping[str, Mapping[str, int]],
+        shards: tuple[ShardInfo, ...],
+        clips_sha256: str,
+    ) -> "Manifest":
+        """The manifest of a directory with this description."""
+        described = {each.name: getattr(about, each.name) for each in dataclasses.fields(about)}
+        return cls(**described, counts=counts, shards=shards, clips_sha256=clips_sha256)
 
     def to_json(self) -> str:
         """The text of `dataset.json`; equal manifests give equal text."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({"schema": SCHEMA} | asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Manifest":
+    def from_json(cls, text: str, location: str) -> "Manifest":
         """The manifest of a `dataset.json` text.
 
+        Args:
+            text: its content.
+            location: where it is, for the messages.
+
         Raises:
-            ValueError: no JSON, another schema version, or missing or unknown fields.
+            ValueError: no JSON, another schema, or missing or unknown fields.
         """
-        fields = json.loads(text)
-        version = fields.get("schema_version") if isinstance(fields, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {version!r}, expected {SCHEMA_VERSION}")
         try:
+            fields = json.loads(text)
+            schema = fields.pop("schema", None)
+            if schema is None and fields.get("schema_version") == 1:
+                raise ValueError(of_schema_1(location))
+            if schema != SCHEMA:
+                raise ValueError(
+                    f"{location}: schema is {schema!r}, expected {SCHEMA}; read it with the "
+                    "version of slvr that wrote it, or make it anew with `ingest ...`"
+                )
             shards = tuple(ShardInfo(**shard) for shard in fields.pop("shards"))
             return cls(shards=shards, **fields)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"fields are missing or unknown: {error}") from error
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{location}: fields are missing or unknown: {error}; make the directory anew "
+                "with `ingest ...`"
+            ) from error
 
 
-def clip_fields(clip: Clip) -> Row:
-    """What is known of a clip without its shard: its `<key>.json`, and its row less the place."""
-    return {
-        "key": clip.key,
-        "split": clip.split,
-        "labels": list(clip.labels),
-        "source_uri": clip.source.uri,
-        "start_s": clip.source.start_s,
-        "end_s": clip.source.end_s,
-        "licence": clip.licence,
-        "sample_rate_hz": clip.sample_rate_hz,
-        "n_samples": clip.n_samples,
-        "source_bytes": clip.source_bytes,
-        "source_sha256": clip.source_sha256,
-        "source_format": clip.source_format,
-        "source_codec": clip.source_codec,
-        "pcm_sha256": clip.pcm_sha256,
-    }
-
-
-def clip_row(clip: Clip) -> Row:
-    """The row of a clip in `clips.parquet`, without its place in a shard."""
-    return clip_fields(clip) | {
-        "status": clip.status,
-        "reason": clip.reason,
-        "detail": clip.detail,
-        "shard": None,
-        "audio_offset_bytes": None,
-        "audio_length_bytes": None,
-    }
-
-
-def clip_of(row: Row, audio: bytes | None) -> Clip:
-    """The clip of a row; `audio` is its member."""
-    known = {f.name: row[f.name] for f in dataclasses.fields(Clip) if f.name in row}
-    source = Source(row["source_uri"], row["start_s"], row["end_s"])
-    return Clip(**known | {"labels": tuple(row["labels"]), "source": source, "audio": audio})
-
-
-def write_clips(path: Path, rows: Iterable[Row]) -> None:
-    """Writes `clips.parquet`, sorted by split and key, atomically."""
-    ordered = sorted(rows, key=lambda row: (row["split"], row["key"]))
-    table = pa.Table.from_pylist(ordered, schema=CLIPS_SCHEMA)
-    with AtomicFile(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+def of_schema_1(location: str) -> str:
+    """The sentence that refuses what an older version has made."""
+    return (
+        f"{location}: made with schema 1 of the shard directory, expected schema {SCHEMA}; make "
+        "it anew: run the same `ingest ...` with another --out, or remove the directory first"
+    )

@@ -7,22 +7,20 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-import webdataset as wds
-from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from slvr.shards.audio import decode
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ
-from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, ShardInfo
+from slvr.shards.files import is_remote, open_file
+from slvr.shards.manifest import MANIFEST, Manifest, ShardInfo
+from slvr.shards.rows import CLIPS, COLUMNS, read_table
 
 Pcm = npt.NDArray[np.int16]
 
@@ -59,12 +57,7 @@ class ShardDirectory:
                 f"{path}: incomplete, {MANIFEST} is missing (it is written last); run the same "
                 f"`ingest ... --out {path}` again, it goes on where it stopped"
             ) from error
-        try:
-            manifest = Manifest.from_json(content.decode())
-        except ValueError as error:
-            raise ValueError(
-                f"{location}/{MANIFEST}: {error}; rebuild the directory with `ingest ...`"
-            ) from error
+        manifest = Manifest.from_json(content.decode(errors="replace"), f"{location}/{MANIFEST}")
         if manifest.sample_rate_hz != sample_rate_hz:
             raise ValueError(
                 f"{path}: shards of {manifest.sample_rate_hz} Hz, expected {sample_rate_hz} Hz; "
@@ -97,18 +90,28 @@ class ShardDirectory:
         return tuple(sorted(self.manifest.counts))
 
     def rows(self) -> pd.DataFrame:
-        """`clips.parquet`: one row for every clip that was asked for."""
-        with open_file(f"{self.location}/{CLIPS}") as file:
-            # whole: not every web server lets one seek
-            rows: pd.DataFrame = pq.read_table(pa.BufferReader(file.read())).to_pandas()
-        rows["labels"] = rows["labels"].map(list)
+        """`clips.parquet` as a frame: one row for every clip that was asked for.
+
+        `labels` are lists, `events` lists of {label, start_s, end_s}, `attributes` dicts.
+        """
+        rows: pd.DataFrame = read_table(f"{self.location}/{CLIPS}").to_pandas()
+        for column in COLUMNS:
+            if column.is_mapping:
+                rows[column.name] = rows[column.name].map(json.loads)
+            elif pa.types.is_list(column.type):
+                rows[column.name] = rows[column.name].map(list)
         return rows
 
-    def clips(self, split: str) -> pd.DataFrame:
+    def clips(self, split: str, only: Collection[str] | None = None) -> pd.DataFrame:
         """The rows of the clips of a split that are there, in the order of `dataset(split)`.
 
+        Args:
+            split: its name.
+            only: hashes of samples, see `shards.common.pcm_hashes`: clips with other ones are left
+                out.
+
         Raises:
-            ValueError: no such split.
+            ValueError: no such split, or no clip of it is in `only`.
         """
         if split not in self.splits:
             raise ValueError(
@@ -118,11 +121,34 @@ class ShardDirectory:
         wanted = rows[(rows["split"] == split) & (rows["status"] == OK)]
         ordered = wanted.sort_values(["shard", "audio_offset_bytes"], ignore_index=True)
         assert len(ordered) == self.manifest.counts[split].get(OK, 0)
-        return ordered
+        if only is None:
+            return ordered
+        common = ordered[ordered["pcm_sha256"].isin(set(only))]
+        if common.empty:
+            raise ValueError(
+                f"{self.location}: none of the {len(ordered)} clips of split {split} has the same "
+                "samples as a clip of the other table; give the clips.parquet of a directory made "
+                "from the same list"
+            )
+        return common.reset_index(drop=True)
 
-    def dataset(self, split: str, keep: Callable[[str], bool] | None = None) -> "ClipDataset":
-        """The clips of a split, by position; with `keep` those to whose keys it says yes."""
-        clips = self.clips(split)
+    def dataset(
+        self,
+        split: str,
+        keep: Callable[[str], bool] | None = None,
+        only: Collection[str] | None = None,
+    ) -> "ClipDataset":
+        """The clips of a split, by position.
+
+        Args:
+            split: its name.
+            keep: says yes or no to a key.
+            only: as in `clips`.
+
+        Raises:
+            ValueError: as `clips`.
+        """
+        clips = self.clips(split, only)
         if keep is not None:
             clips = clips[[keep(key) for key in clips["key"]]]
         return ClipDataset(self.path, clips)
@@ -136,6 +162,8 @@ class ShardDirectory:
         buffer of `shuffle_buffer` (1: no shuffling), both the same at every call; processes and
         DataLoader workers share the shards.
         """
+        import webdataset as wds  # noqa: PLC0415 - loads torch
+
         shards = self.shards(split, seed, epoch) if shuffle_buffer > 1 else self.shards(split)
         for key, audio, fields in self.members(
             shards, seed, epoch, shuffle_buffer, wds.split_by_node, wds.split_by_worker
@@ -166,6 +194,8 @@ class ShardDirectory:
             shuffle_buffer: clips that wait to be drawn; 1 keeps the order.
             splitters: of the webdataset library, that choose among the shards.
         """
+        import webdataset as wds  # noqa: PLC0415 - loads torch
+
         order = random.Random(f"{seed} {epoch} clips")
         stages = (
             wds.SimpleShardList([f"{self.location}/{shard.name}" for shard in shards]),
@@ -177,34 +207,13 @@ class ShardDirectory:
         return iter(wds.DataPipeline(*stages))
 
 
-def is_remote(location: str) -> bool:
-    """Whether a location is a URL."""
-    return "://" in location
-
-
-def open_file(location: str) -> IO[bytes]:
-    """A file, here or behind a URL, open for reading.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        ValueError: the URL cannot be read.
-    """
-    if not is_remote(location):
-        return Path(location).open("rb")
-    try:
-        file: IO[bytes] = fsspec.open(location, "rb").open()
-        return file
-    except OSError:
-        raise
-    except Exception as error:  # each file system has its own, and s3fs is not always installed
-        raise ValueError(
-            f"{location}: {error}; `pip install 'slvr[remote]'` brings s3:// and https://, and "
-            "check address and credentials"
-        ) from error
-
-
 def _read_shards(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The stage of a webdataset pipeline from the names of tars to samples."""
+    from webdataset.tariterators import (  # noqa: PLC0415 - loads torch
+        group_by_keys,
+        tar_file_iterator,
+    )
+
     for shard in shards:
         url = shard["url"]
         try:

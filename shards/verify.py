@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from slvr.shards.audio import decode, pcm_sha256
 from slvr.shards.clip import OK, STATUSES
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import CLIPS, ShardInfo
+from slvr.shards.manifest import ShardInfo
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import CLIPS
 from slvr.shards.write import index_line, index_text
 
 Samples = dict[str, dict[str, tuple[int, bytes]]]
@@ -68,8 +68,8 @@ def _check_table(directory: ShardDirectory) -> Iterator[Damage]:
         yield Damage(CLIPS, "stale manifest or changed table: its SHA-256 is not the manifest's")
         try:
             directory.rows()
-        except (pa.ArrowException, OSError) as error:
-            yield Damage(CLIPS, f"unreadable: {error}")
+        except ValueError as error:
+            yield Damage(CLIPS, str(error).removeprefix(f"{path}: "))
 
 
 def _check_counts(directory: ShardDirectory, rows: pd.DataFrame) -> Iterator[Damage]:

@@ -4,22 +4,12 @@ import json
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from slvr.shards.clip import OK, Clip
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import AtomicFile, file_sha256, write_text
-from slvr.shards.manifest import (
-    CLIPS,
-    MANIFEST,
-    Manifest,
-    Row,
-    ShardInfo,
-    clip_fields,
-    clip_row,
-    write_clips,
-)
+from slvr.shards.manifest import MANIFEST, Description, Manifest, ShardInfo
+from slvr.shards.rows import CLIPS, Place, Row, row_of, sample_fields, write_rows
 
 
 class ShardWriter:
@@ -51,24 +41,20 @@ class ShardWriter:
         """Adds a clip; keys must come in ascending order."""
         assert clip.key > self._last_key and clip.split == self.split, (clip.key, self._last_key)
         self._last_key = clip.key
-        row = clip_row(clip)
+        place = None
         if clip.status == OK:
             assert clip.audio is not None
-            fields = json.dumps(clip_fields(clip), ensure_ascii=False).encode()
+            fields = json.dumps(sample_fields(clip), ensure_ascii=False).encode()
             members = ((self.codec, clip.audio), ("json", fields))
             offsets = [self._add(f"{clip.key}.{suffix}", content) for suffix, content in members]
-            row |= {
-                "shard": self.path.name,
-                "audio_offset_bytes": offsets[0],
-                "audio_length_bytes": len(clip.audio),
-            }
+            place = Place(self.path.name, offsets[0], len(clip.audio))
             self._index.append(
                 index_line(
                     (suffix, offset, len(content), f"{clip.key}.{suffix}")
                     for (suffix, content), offset in zip(members, offsets, strict=True)
                 )
             )
-        self.rows.append(row)
+        self.rows.append(row_of(clip, place))
 
     def _add(self, name: str, content: bytes) -> int:
         """Adds a member, in a seventh of the time that `TarFile.addfile` takes; its offset."""
@@ -85,17 +71,12 @@ class ShardWriter:
     def _pad(self, unit_bytes: int) -> None:
         self._tar.write(bytes(-self._tar.tell() % unit_bytes))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._tar.write(bytes(2 * tarfile.BLOCKSIZE))  # the end of a tar
             self._pad(tarfile.RECORDSIZE)
         self._tar.close()
-        self._file.__exit__(kind, error, trace)
+        self._file.__exit__(kind, *_)
         if kind is None:
             index = self.path.with_suffix(".idx")
             with AtomicFile(index) as temporary:
@@ -110,7 +91,7 @@ class ShardWriter:
 
 
 def finish(
-    directory: Path, rows: Sequence[Row], shards: Sequence[ShardInfo], **about: Any
+    directory: Path, rows: Sequence[Row], shards: Sequence[ShardInfo], about: Description
 ) -> Manifest:
     """Writes `clips.parquet`, `croissant.json`, then `dataset.json`: the directory is complete.
 
@@ -118,20 +99,15 @@ def finish(
         directory: holds the shards.
         rows: one for every clip that was asked for.
         shards: the finished tars.
-        about: the other fields of `Manifest`.
+        about: whose directory it is.
     """
-    write_clips(directory / CLIPS, rows)
+    write_rows(directory / CLIPS, rows)
     counts: dict[str, dict[str, int]] = {}
-    for row in sorted(rows, key=lambda row: (row["split"], row["status"])):
-        statuses = counts.setdefault(row["split"], {})
-        statuses[row["status"]] = statuses.get(row["status"], 0) + 1
+    for clip in sorted((row.clip for row in rows), key=lambda clip: (clip.split, clip.status)):
+        statuses = counts.setdefault(clip.split, {})
+        statuses[clip.status] = statuses.get(clip.status, 0) + 1
     assert sum(shard.n for shard in shards) == sum(n.get(OK, 0) for n in counts.values())
-    manifest = Manifest(
-        counts=counts,
-        shards=tuple(shards),
-        clips_sha256=file_sha256(directory / CLIPS),
-        **about,
-    )
+    manifest = Manifest.of(about, counts, tuple(shards), file_sha256(directory / CLIPS))
     write_text(directory / CROISSANT, croissant(manifest))
     write_text(directory / MANIFEST, manifest.to_json())
     return manifest

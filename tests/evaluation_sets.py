@@ -37,6 +37,8 @@ class Toy:
     statuses: Mapping[str, str] = field(default_factory=dict)
     """Of the clips that are not ok."""
     notes: tuple[str, ...] = ()
+    attributes: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
+    """Of the clips that have some, by key."""
 
 
 def zip_of(members: Mapping[str, bytes]) -> bytes:
@@ -103,7 +105,13 @@ def esc50() -> Toy:
     members = {f"{top}/meta/esc50.csv": table(rows), f"{top}/README.md": b"not audio"}
     for i, name in enumerate(names):
         members[f"{top}/audio/{name}"] = sound("WAV", 44_100, 1, 0.2, i)
-    return Toy({"ESC-50.zip": members}, {Path(n).stem: label for n, label in names.items()})
+    attributes = {
+        "1-100032-A-0": {"fold": 1, "take": "A", "src_file": "100032"},
+        "5-9032-B-0": {"fold": 5, "take": "B", "src_file": "9032"},
+        "2-17-A-30": {"fold": 2, "take": "A", "src_file": "17"},
+    }
+    labels = {Path(n).stem: label for n, label in names.items()}
+    return Toy({"ESC-50.zip": members}, labels, attributes=attributes)
 
 
 def nsynth() -> Toy:
@@ -123,7 +131,16 @@ def nsynth() -> Toy:
             members[f"nsynth-{part}/audio/{name}.wav"] = wave
         archives[f"nsynth-{part}.jsonwav.tar.gz"] = members
     labels = {name: name[:-8] for names in notes.values() for name in names}
-    return Toy(archives, labels, {quiet: "silent"})
+    played = {
+        "keyboard_acoustic_004-060-025": (60, 25, "keyboard", "acoustic"),
+        "keyboard_acoustic_004-061-025": (61, 25, "keyboard", "acoustic"),
+        "synth_lead_synthetic_000-021-127": (21, 127, "synth_lead", "synthetic"),
+        "vocal_electronic_003-099-050": (99, 50, "vocal", "electronic"),
+        "vocal_electronic_003-100-050": (100, 50, "vocal", "electronic"),
+    }
+    words = ("pitch", "velocity", "family", "source")
+    attributes = {name: dict(zip(words, how, strict=True)) for name, how in played.items()}
+    return Toy(archives, labels, {quiet: "silent"}, attributes=attributes)
 
 
 def fsdkaggle18() -> Toy:
@@ -196,7 +213,9 @@ def voxceleb1() -> Toy:
         }
         for archive, names in (("vox1_dev_wav_parta?", dev), ("vox1_test_wav.zip", test))
     }
-    return Toy(archives, {name.replace("/", "_"): name[:7] for name in dev + test})
+    keys = {name.replace("/", "_"): name for name in dev + test}
+    attributes = {key: {"speaker": n[:7], "video": n[8:19]} for key, n in keys.items()}
+    return Toy(archives, {key: name[:7] for key, name in keys.items()}, attributes=attributes)
 
 
 def speechcommands() -> Toy:
@@ -208,7 +227,8 @@ def speechcommands() -> Toy:
         "./README.md": b"",
     }
     labels = {name.replace("/", "_"): name.partition("/")[0] for name in names}
-    return Toy({"speech_commands_v0.02.tar.gz": members}, labels)
+    attributes = {key: {"speaker": "0165e0e8"} for key in labels}
+    return Toy({"speech_commands_v0.02.tar.gz": members}, labels, attributes=attributes)
 
 
 def cremad() -> Toy:
@@ -216,7 +236,16 @@ def cremad() -> Toy:
     members = {f"AudioWAV/{name}.wav": sound("WAV", 16_000, 1, 0.3) for name in names}
     members["AudioWAV/1076_MTI_NEU_XX.wav"] = b"RIFF\0\0\0\0 unplayable"
     labels = {name.replace("_X", "_XX").replace("XXX", "XX"): name.split("_")[2] for name in names}
-    return Toy({"crema-d.zip": members}, labels, {"1076_MTI_NEU_XX": "corrupt"})
+    acted = {
+        "1001_DFA_ANG_XX": ("1001", "DFA", "XX"),
+        "1002_IEO_HAP_LO": ("1002", "IEO", "LO"),
+        "1040_ITH_SAD_XX": ("1040", "ITH", "XX"),
+        "1076_MTI_NEU_XX": ("1076", "MTI", "XX"),
+    }
+    words = ("speaker", "sentence", "level")
+    attributes = {key: dict(zip(words, how, strict=True)) for key, how in acted.items()}
+    bad = {"1076_MTI_NEU_XX": "corrupt"}
+    return Toy({"crema-d.zip": members}, labels, bad, attributes=attributes)
 
 
 def accents() -> Toy:
@@ -227,6 +256,8 @@ def accents() -> Toy:
         | {"birthplace": "virginia, south africa", "file_missing?": "FALSE"}
         for name in (*there, "nicobar1", "nicobar2")
     ]
+    for number, row in enumerate(rows[1:], start=41):  # the first is not known
+        row["speakerid"] = str(number)
     for row in rows[-2:]:
         row["file_missing?"] = "TRUE"
     text = ",".join(SAA_COLUMNS) + "\n"
@@ -238,11 +269,15 @@ def accents() -> Toy:
         members[f"recordings/recordings/{name}.mp3"] = sound("MP3", 44_100, 2, 0.3, i)
     labels = {name: name[:-1] for name in there[:-1]}
     note = "2 of 7 recordings are missing in the archive; 1 languages with one speaker are left out"
-    return Toy({"speech-accent-archive.zip": members}, labels, notes=(note,))
+    attributes = {
+        **{"english2": {"speaker": "41"}, "synthesized1": {"speaker": "42"}},
+        "synthesized4": {"speaker": "43"},
+    }
+    return Toy({"speech-accent-archive.zip": members}, labels, {}, (note,), attributes)
 
 
 def commonvoice() -> Toy:
-    archives, labels, number = {}, {}, 30_000_000
+    archives, labels, attributes, number = {}, {}, {}, 30_000_000
     for locale, n in (("zh-CN", 6), ("nan-tw", 5), ("ab", 4), ("rw", 10)):
         members = {
             f"{CV}/{locale}/{name}.tsv": b"client_id\tpath\tsentence\n"
@@ -254,12 +289,18 @@ def commonvoice() -> Toy:
             members[f"{CV}/{locale}/clips/{name}.mp3"] = sound("MP3", 48_000, 1, 0.3)
             if locale not in ("ab", "rw"):
                 labels[name] = locale
+            if number % 3:  # of every third clip no list says who speaks
+                part = ("validated", "invalidated", "other")[number % 2]
+                row = f'client{number}\t{name}.mp3\tA "quoted\u2028 word\n'
+                members[f"{CV}/{locale}/{part}.tsv"] += row.encode()
+                if name in labels:
+                    attributes[name] = {"speaker": f"client{number}"}
         archives[f"{CV}-{locale}.tar.gz"] = members
     note = (
         "0 locales are cut to 10000 clips (seed 0); 1 with fewer than 5 are left out, and rw, "
         "which the benchmark has not"
     )
-    return Toy(archives, labels, notes=(note,))
+    return Toy(archives, labels, {}, (note,), attributes)
 
 
 TOYS = {

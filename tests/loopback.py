@@ -75,7 +75,7 @@ class Server:
 
 @contextlib.contextmanager
 def serve(routes: dict[str, Route]) -> Iterator[Server]:
-    """Yields the running server; it stops, stalled answers included, when the block ends."""
+    """The running server; it stops, stalled answers included, when the block ends."""
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http_server.daemon_threads = True
     http_server.block_on_close = False
@@ -165,13 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def tone_hz(second: int) -> float:
-    """Returns the frequency of the tone during one second of `tones`, counted from 0."""
+    """The frequency of the tone during one second of `tones`, counted from 0."""
     return 300.0 + 100.0 * (second % 40)
 
 
 @functools.cache
 def tones(kind: Literal["m4a", "webm"], seconds: int = 12) -> bytes:
-    """Returns stepped tones, stereo: AAC at 44.1 kHz in m4a, or Opus at 48 kHz in webm."""
+    """Stepped tones, stereo: AAC at 44.1 kHz in m4a, or Opus at 48 kHz in webm."""
     codec, container, rate = {
         "m4a": ("aac", "mp4", 44_100),
         "webm": ("libopus", "webm", 48_000),  # Opus knows no 44.1 kHz
@@ -196,13 +196,13 @@ def _encoded(samples: np.ndarray, codec: str, container: str, rate: int) -> byte
 
 @functools.cache
 def silence(seconds: int = 12) -> bytes:
-    """Returns m4a whose samples are all zero."""
+    """An m4a whose samples are all zero."""
     return _encoded(np.zeros((2, 44_100 * seconds)), "aac", "mp4", 44_100)
 
 
 @functools.cache
 def silent_film(seconds: int = 2) -> bytes:
-    """Returns an mp4 with a video stream and no audio stream."""
+    """An mp4 with a video stream and no audio stream."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
         stream = output.add_stream("mpeg4", rate=10)

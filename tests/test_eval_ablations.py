@@ -11,17 +11,16 @@ import torch
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
+from conftest import write_run
 from slvr.eval.cli import main
-from slvr.eval.config import InvarianceConfig, ProbeConfig, RetrieveConfig
 from slvr.eval.embed import embed
-from slvr.eval.inputs import EvaluatedSet
 from slvr.eval.report import REPORT
-from slvr.eval.tasks.invariance import augmented_distances, whitening
-from slvr.eval.tasks.probe import accuracy, classify, mean_precision
-from slvr.eval.tasks.retrieve import class_members, class_precisions
+from slvr.eval.sets import EvaluatedSet
+from slvr.eval.tasks.invariance import Invariance, augmented_distances, whitening
+from slvr.eval.tasks.probe import Probe, accuracy, classify, mean_precision
+from slvr.eval.tasks.retrieve import Retrieve, class_members, class_precisions
 from slvr.eval.tasks.weights import weight_shares
-from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -33,15 +32,9 @@ COMMON = {"shards": ("data",), "checkpoint": ("runs/x",)}
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDirectory) -> Path:
     monkeypatch.chdir(tmp_path)
-    run = tmp_path / "runs" / "x"
-    run.mkdir(parents=True)
     for folder, shape in (("x", SHAPE), ("plain", SHAPE | {"variant": "none"})):
         torch.manual_seed(1)
-        run = tmp_path / "runs" / folder
-        run.mkdir(exist_ok=True)
-        tensors = {f"model.encoder.{k}": v for k, v in Encoder(**shape).state_dict().items()}
-        state = {"encoder": shape, "config": {"normalise": "published"}, "step": 7}
-        write_checkpoint(run / checkpoint_name(7), tensors, state)
+        write_run(tmp_path / "runs" / folder, ResNet18(**shape))
     make_directory("data", n_clips=20, n_classes=5, split="eval")
     return tmp_path
 
@@ -153,19 +146,19 @@ class Sometimes(Amplified):
 def test_distances_are_those_of_mahalanobis(make_directory: MakeDirectory, tmp_path: Path) -> None:
     directory = make_directory(n_clips=40, lengths_s=(0.1,))
     data = EvaluatedSet(directory, "train", 0.1)
-    clean = embed(Moments(), directory, "train", 0.1, tmp_path / "cache", 8, CPU)
-    config = InvarianceConfig(**COMMON, n_clips=15, n_draws=2)
+    clean = embed(Moments(), data, tmp_path / "cache", 8, CPU)
+    config = Invariance.Config(**COMMON, n_clips=15, n_draws=2)
     chain = (Amplified(0.0), Amplified(0.01), Sometimes(0.02), Amplified(np.nan))
     rows = augmented_distances(Moments(), data, clean, config, CPU, chain)
-    found = {(row["head"], row["augmentation"]): row["distance"] for row in rows}
+    found = {(row.head, row.augmentation): row.distance for row in rows}
     assert found["level", "by 0.0"] == found["both", "by 0.0"] == 0
     std = float(clean.values[:, 0].std())
-    intervals = {(row["head"], row["augmentation"]): row["ci95"] for row in rows}
+    intervals = {(row.head, row.augmentation): row.ci95 for row in rows}
     assert intervals["level", "by 0.01"] < 1e-3  # all clips move alike
     assert found["level", "by 0.01"] == pytest.approx(0.01 / std, rel=1e-3)
     assert found["level", "by 0.02"] == pytest.approx(0.02 / std, rel=1e-3)
     assert np.isnan(found["both", "by nan"])
-    assert {row["head"]: row["independent"] for row in rows} == pytest.approx(
+    assert {row.head: row.independent for row in rows} == pytest.approx(
         {"level": np.sqrt(2), "both": 2}
     )
 
@@ -177,14 +170,14 @@ def test_the_interval_is_over_the_clips(make_directory: MakeDirectory, tmp_path:
 
     directory = make_directory(n_clips=40, lengths_s=(0.1,))
     data = EvaluatedSet(directory, "train", 0.1)
-    clean = embed(Moments(), directory, "train", 0.1, tmp_path / "cache", 8, CPU)
-    config = InvarianceConfig(**COMMON, n_clips=99, n_draws=2, batch=7)
+    clean = embed(Moments(), data, tmp_path / "cache", 8, CPU)
+    config = Invariance.Config(**COMMON, n_clips=99, n_draws=2, batch=7)
     rows = augmented_distances(Moments(), data, clean, config, CPU, (Louder(0.5),))
     level = clean.values[:, 0].double()
     distances = (0.5 * level / level.std()).abs()
-    assert rows[0]["distance"] == pytest.approx(float(distances.mean()), rel=1e-3)
+    assert rows[0].distance == pytest.approx(float(distances.mean()), rel=1e-3)
     ci95 = 1.96 * float(distances.std(correction=0)) / np.sqrt(40)
-    assert rows[0]["ci95"] == pytest.approx(ci95, rel=1e-3)
+    assert rows[0].ci95 == pytest.approx(ci95, rel=1e-3)
 
 
 def test_whitening_is_the_root_of_the_inverse_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +229,7 @@ def clusters(n: int, seed: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("hidden", [0, 32])
 def test_a_probe_is_as_good_as_scikit_learns(hidden: int) -> None:
     (x, y), (x_test, y_test) = clusters(1500, 0), clusters(1500, 1)
-    config = ProbeConfig(**COMMON, hidden=hidden, lr=1e-2)
+    config = Probe.Config(**COMMON, hidden=hidden, lr=1e-2)
     state = torch.get_rng_state()
     ours = accuracy(classify(x, y, x_test, True, config), y_test)
     assert torch.equal(state, torch.get_rng_state())
@@ -245,16 +238,26 @@ def test_a_probe_is_as_good_as_scikit_learns(hidden: int) -> None:
     assert ours == pytest.approx(theirs, abs=0.02) and theirs > 0.9
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_what_a_probe_says_of_a_clip_does_not_depend_on_the_other_test_clips(single: bool) -> None:
+    (x, y), (x_test, _) = clusters(300, 0), clusters(40, 1)
+    config = Probe.Config(**COMMON, epochs=3)
+    alone = classify(x, y, x_test[:20], single, config)
+    loud = torch.cat([x_test[:20], 50 * x_test[20:] + 9])
+    torch.testing.assert_close(classify(x, y, loud, single, config)[:20], alone)
+
+
 def test_a_probe_of_several_labels_gives_map() -> None:
     rng = np.random.default_rng(0)
     y = torch.tensor(rng.random((900, 4)) < 0.3).float()
     y[:, 3] = 0
     x = y @ torch.tensor(rng.normal(size=(4, 12)), dtype=torch.float32)
     x += 0.1 * torch.tensor(rng.normal(size=(900, 12)), dtype=torch.float32)
-    config = ProbeConfig(**COMMON, lr=1e-2)
+    config = Probe.Config(**COMMON, lr=1e-2)
     scores = classify(x[:600], y[:600], x[600:], False, config)
     assert mean_precision(scores, y[600:]) > 0.98  # the class of no clip is left out
-    shuffled = mean_precision(scores[torch.randperm(300)], y[600:])
+    order = torch.tensor(rng.permutation(300))
+    shuffled = mean_precision(scores[order], y[600:])
     assert shuffled == pytest.approx(0.3, abs=0.1)
 
 
@@ -286,17 +289,17 @@ def test_retrieval_finds_clips_of_the_same_direction() -> None:
     rng = np.random.default_rng(0)
     labels = [["a"] if i % 2 else ["b"] for i in range(80)]
     means = torch.tensor([[1.0, 0.1] if i % 2 else [0.1, 1.0] for i in range(80)])
-    config = RetrieveConfig(**COMMON, n_positive=30, n_negative=20)
+    config = Retrieve.Config(**COMMON, n_positive=30, n_negative=20)
     means = means * torch.tensor(rng.uniform(0.1, 9, (80, 1)), dtype=torch.float32)
     found = class_precisions(means, labels, config)
-    assert [row["class"] for row in found] == ["a", "b"]
+    assert [row.class_ for row in found] == ["a", "b"]
     for row in found:
-        assert row["average_precision"] == pytest.approx(1)
-        assert (row["n_positive"], row["n_negative"]) == (30, 20)
-        assert row["chance"] == pytest.approx(435 / (435 + 600))  # 30 * 29 / 2 pairs and 30 * 20
+        assert row.average_precision == pytest.approx(1)
+        assert (row.n_positive, row.n_negative) == (30, 20)
+        assert row.chance == pytest.approx(435 / (435 + 600))  # 30 * 29 / 2 pairs and 30 * 20
     noise = torch.tensor(rng.normal(size=(80, 300)), dtype=torch.float32)
     for row in class_precisions(noise, labels, config):
-        assert row["average_precision"] == pytest.approx(row["chance"], abs=0.1)
+        assert row.average_precision == pytest.approx(row.chance, abs=0.1)
 
 
 def test_classes_that_cannot_be_told_apart_are_left_out() -> None:

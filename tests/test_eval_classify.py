@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from slvr.eval import classify
 from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies, logistic, mean_and_ci, sgd_duals
-from slvr.eval.config import EvaluateConfig
-from slvr.eval.episodes import Tasks, sample_tasks
+from slvr.eval.episodes import Episodes, sample_episodes
+from slvr.eval.tasks.few_shot import FewShot
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "fewshot_features.npz"
 SGD: dict = {
@@ -55,7 +55,7 @@ def solve(name: str, supports: torch.Tensor, queries: torch.Tensor, n_way: int =
 
 
 def test_the_registry_and_the_settings_name_the_same_classifiers() -> None:
-    assert get_args(get_type_hints(EvaluateConfig)["classifier"]) == tuple(CLASSIFIERS)
+    assert get_args(get_type_hints(FewShot.Config)["classifier"]) == tuple(CLASSIFIERS)
 
 
 # Without features (scale 0) the loss soon stands still, the rate falls and at last the steps end.
@@ -142,15 +142,15 @@ def test_a_task_depends_on_itself_alone(name: str) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
-def slow_accuracies(features, first, n_pieces, tasks: Tasks) -> list[float]:
+def slow_accuracies(features, first, n_pieces, episodes: Episodes) -> list[float]:
     """Nearest centroid of single pieces and majority votes, one query after the other."""
     accuracies = []
-    for t in range(len(tasks.support)):
-        chosen, draws = tasks.support[t, :, 0], tasks.support_draw[t, :, 0]
+    for t in range(len(episodes.support)):
+        chosen, draws = episodes.support[t, :, 0], episodes.support_draw[t, :, 0]
         piece = [int(n_pieces[c] * u) for c, u in zip(chosen, draws, strict=True)]
         means = features[first[chosen] + piece]
         right = []
-        for true_class, clips in enumerate(tasks.query[t]):
+        for true_class, clips in enumerate(episodes.query[t]):
             for clip in clips:
                 votes = np.zeros(len(means))
                 for row in range(first[clip], first[clip] + n_pieces[clip]):
@@ -172,21 +172,21 @@ def test_queries_are_majority_votes_over_their_pieces(
     features = rng.normal(size=(6, 4))[labels.repeat(n_pieces)] + rng.normal(
         size=(n_pieces.sum(), 4)
     )
-    tasks = sample_tasks(labels.astype(str), 4, 1, 3, 100, 0)
+    episodes = sample_episodes(labels.astype(str), 4, 1, 3, 100, 0)
     fast = few_shot_accuracies(
-        torch.tensor(features, dtype=torch.float32), first, n_pieces, tasks, "centroid", "none"
+        torch.tensor(features, dtype=torch.float32), first, n_pieces, episodes, "centroid", "none"
     )
-    np.testing.assert_allclose(fast, slow_accuracies(features, first, n_pieces, tasks))
+    np.testing.assert_allclose(fast, slow_accuracies(features, first, n_pieces, episodes))
 
 
 def test_ties_of_votes_go_to_the_lowest_class() -> None:
     # Classes at 0 and 10; the query of each has one piece near either: one vote for both.
     features = torch.tensor([[0.0], [10.0], [9.0], [1.0], [9.0], [1.0]])
     first, n_pieces = np.array([0, 1, 2, 4]), np.array([1, 1, 2, 2])
-    tasks = Tasks(
+    episodes = Episodes(
         np.array([[[0], [1]]]), np.array([[[2], [3]]]), np.zeros((1, 2, 1)), ("a", "b"), ()
     )
-    accuracies = few_shot_accuracies(features, first, n_pieces, tasks, "centroid", "none")
+    accuracies = few_shot_accuracies(features, first, n_pieces, episodes, "centroid", "none")
     np.testing.assert_array_equal(accuracies, [0.5])
 
 
@@ -194,12 +194,14 @@ def test_l2_normalisation_makes_lengths_irrelevant() -> None:
     rng = np.random.default_rng(1)
     features = torch.tensor(rng.normal(size=(40, 6)), dtype=torch.float32)
     scaled = features * torch.tensor(rng.uniform(0.1, 10, (40, 1)), dtype=torch.float32)
-    tasks = sample_tasks([str(i % 5) for i in range(40)], 5, 1, 2, 200, 0)
+    episodes = sample_episodes([str(i % 5) for i in range(40)], 5, 1, 2, 200, 0)
     one, first = np.ones(40, dtype=int), np.arange(40)
     for name in ("sgd", "logistic", "centroid"):
-        same = [few_shot_accuracies(x, first, one, tasks, name, "l2") for x in (features, scaled)]
+        same = [
+            few_shot_accuracies(x, first, one, episodes, name, "l2") for x in (features, scaled)
+        ]
         np.testing.assert_allclose(same[0], same[1], err_msg=name)
-    other = few_shot_accuracies(scaled, first, one, tasks, "centroid", "none")
+    other = few_shot_accuracies(scaled, first, one, episodes, "centroid", "none")
     assert (other != same[1]).any()
 
 
@@ -215,9 +217,9 @@ def fixture_accuracy(classifier: str, tasks_of: str, normalise: str) -> tuple[np
         theirs = stored[f"acc_{tasks_of}_fixed"]
         features = torch.from_numpy(stored["features"])
     draws = np.zeros((len(index), 5, 1))
-    tasks = Tasks(index[:, :5, None], index[:, 5:].reshape(-1, 5, 5), draws, (), ())
+    episodes = Episodes(index[:, :5, None], index[:, 5:].reshape(-1, 5, 5), draws, (), ())
     each, one = np.arange(len(features)), np.ones(len(features), dtype=int)
-    ours = few_shot_accuracies(features, each, one, tasks, classifier, normalise)
+    ours = few_shot_accuracies(features, each, one, episodes, classifier, normalise)
     return ours, theirs
 
 
@@ -270,15 +272,15 @@ def test_sgd_is_as_accurate_as_scikit_learn_on_other_features(name: str, normali
     features, labels = feature_set(name)
     if normalise == "l2":
         features = features / np.linalg.norm(features, axis=1, keepdims=True)
-    tasks = sample_tasks(labels.astype(str), 5, 1, 5, 120, 0)
+    episodes = sample_episodes(labels.astype(str), 5, 1, 5, 120, 0)
     x = torch.tensor(features, dtype=torch.float32)
     each, one = np.arange(len(x)), np.ones(len(x), dtype=int)
-    ours = few_shot_accuracies(x, each, one, tasks, "sgd", "none")
+    ours = few_shot_accuracies(x, each, one, episodes, "sgd", "none")
     theirs = []
-    for t in range(len(tasks.support)):
+    for t in range(len(episodes.support)):
         fitted = SGDClassifier(**SGD, random_state=t)
-        fitted.fit(features[tasks.support[t, :, 0]], np.arange(5))
-        guess = fitted.decision_function(features[tasks.query[t].ravel()]).argmax(1)
+        fitted.fit(features[episodes.support[t, :, 0]], np.arange(5))
+        guess = fitted.decision_function(features[episodes.query[t].ravel()]).argmax(1)
         theirs.append((guess == np.arange(5).repeat(5)).mean())
     (mean, ci), (other_mean, other_ci) = mean_and_ci(ours), mean_and_ci(np.array(theirs))
     assert abs(mean - other_mean) < np.hypot(ci, other_ci)

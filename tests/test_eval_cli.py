@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,13 +11,16 @@ import pytest
 import torch
 from docstring_parser import parse_from_object
 
+from conftest import write_run
+from slvr.command.named import config_of, named
 from slvr.eval.cli import main
-from slvr.eval.config import CONFIGS, EvaluateConfig
 from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.loaded import open_trained
 from slvr.eval.report import REPORT
-from slvr.model.checkpoint import checkpoint_name, load_encoder, write_checkpoint
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.eval.tasks import TASKS
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.model.released import published_names
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -26,13 +31,8 @@ SHAPE = {"variant": "parallel", "dim": 16, "width": 4}
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDirectory) -> Path:
     """A working folder with a checkpoint in runs/x and a labelled set in data."""
     monkeypatch.chdir(tmp_path)
-    run = tmp_path / "runs" / "x"
-    run.mkdir(parents=True)
     torch.manual_seed(1)
-    tensors = {f"model.encoder.{k}": v for k, v in Encoder(**SHAPE).state_dict().items()}
-    config = {"normalise": "published", "recipe": "demo"}
-    state = {"encoder": SHAPE, "config": config, "step": 7}
-    write_checkpoint(run / checkpoint_name(7), tensors, state)
+    write_run(tmp_path / "runs" / "x", ResNet18(**SHAPE), recipe="demo")
     make_directory("data", n_clips=20, n_classes=5, split="eval")
     return tmp_path
 
@@ -71,7 +71,7 @@ def test_several_checkpoints_and_sets_make_one_table(
     here: Path, make_directory: MakeDirectory
 ) -> None:
     make_directory("more", n_clips=12, n_classes=6, split="test")
-    checkpoint = here / "runs" / "x" / checkpoint_name(7)
+    checkpoint = here / "runs" / "x" / "step-00000007.safetensors"
     args = ["--checkpoint", "runs/x", "--checkpoint", str(checkpoint), "--shards", "data", "more"]
     args += ["--n-tasks", "50", "--piece", "0.2", "--out", "both", "--n-way", "4"]
     assert main(args) == 0
@@ -192,9 +192,9 @@ def test_the_protocol_decides_and_is_in_every_table(
     assert (row.protocol, row.waveforms) == (name, waveforms)
     assert (row.normalise_features, row.piece) == (features, piece)
     normalisation = {"matched": "published", "published": "none", "later": "per-clip"}[name]
-    encoder = load_encoder("runs/x").encoder
-    expected = EncoderEmbedder("x", encoder, normalisation, torch.device("cpu")).fingerprint
-    assert row.model_sha256 == expected
+    encoder = open_trained("runs/x").encoder
+    embedder = EncoderEmbedder("x", encoder, MTSLVR(), normalisation, torch.device("cpu"))
+    assert row.model_sha256 == embedder.fingerprint
     for file in ("results.md", "results.tex", REPORT):
         assert f"protocol {name}" in (here / "results" / "x" / file).read_text()
 
@@ -216,7 +216,7 @@ def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
 
 
 def test_a_published_model_is_evaluated(here: Path) -> None:
-    encoder = Encoder("bn", dim=1000)
+    encoder = ResNet18("bn", dim=1000)
     names = published_names(encoder)
     torch.save({names[k]: v for k, v in encoder.state_dict().items()}, here / "theirs.pt")
     args = ["--released", "theirs.pt", "--variant", "bn", "--shards", "data", "--n-tasks", "20"]
@@ -229,7 +229,7 @@ def test_a_published_model_is_evaluated(here: Path) -> None:
 def test_a_published_model_of_another_variant_is_refused_with_the_keys(
     here: Path, capsys, flag: str
 ) -> None:
-    encoder = Encoder("none", dim=1000)
+    encoder = ResNet18("none", dim=1000)
     names = published_names(encoder)
     name = "AS_BAL_simclr_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt"
     torch.save({names[k]: v for k, v in encoder.state_dict().items()}, here / name)
@@ -245,43 +245,131 @@ def test_a_published_model_of_another_variant_is_refused_with_the_keys(
 
 def test_features_of_another_checkpoint_are_not_taken(here: Path) -> None:
     torch.manual_seed(2)
-    tensors = {f"model.encoder.{k}": v for k, v in Encoder(**SHAPE).state_dict().items()}
-    state = {"encoder": SHAPE, "config": {"normalise": "published"}, "step": 7}
     assert evaluate("--shards", "data", "--no-baselines") == 0
-    write_checkpoint(here / "runs" / "x" / checkpoint_name(7), tensors, state)
+    write_run(here / "runs" / "x", ResNet18(**SHAPE))
     assert evaluate("--shards", "data", "--no-baselines") == 0
     first, second = sorted((here / "results" / "features").glob("*/features.npy"))
     assert first.read_bytes() != second.read_bytes()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_other_commands_describe_themselves(name: str, capsys) -> None:
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_describes_itself(name: str, capsys) -> None:
     with pytest.raises(SystemExit):
         main([name, "--help"])
     printed = capsys.readouterr().out
     assert f"usage: evaluate {name}" in printed
-    for field in CONFIGS[name].__dataclass_fields__:
+    task = named(name, TASKS, "evaluate")
+    assert name == task.NAME
+    for field in task.Config.__dataclass_fields__:
         assert "--" + field.replace("_", "-") in printed
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert f"evaluate {name}" in " ".join(capsys.readouterr().out.split())
+    others = " ".join(capsys.readouterr().out.split()).partition("other commands")[2]
+    assert (f"evaluate {name} {task.Config.__doc__}" in others) == (name != "few-shot")
 
 
-def test_every_setting_is_described() -> None:
-    for config in (EvaluateConfig, *CONFIGS.values()):
-        for part in config.__bases__:
-            described = {p.arg_name: p.description for p in parse_from_object(part).params}
-            for name in part.__dataclass_fields__:
-                assert described.get(name), f"{part.__name__}.{name}"
+@pytest.mark.parametrize("name", TASKS)
+def test_every_setting_is_described(name: str) -> None:
+    config = config_of(name, TASKS, "evaluate")
+    for part in filter(dataclasses.is_dataclass, config.__mro__):
+        described = {p.arg_name: p.description for p in parse_from_object(part).params}
+        for field in part.__annotations__:
+            assert described.get(field), f"{part.__name__}.{field}"
 
 
-def test_help_knows_every_setting_and_loads_no_torch() -> None:
+def test_the_few_shot_table_needs_no_sub_command(here: Path) -> None:
+    args = ["--n-tasks", "50", "--shards", "data", "--no-baselines"]
+    assert evaluate(*args) == 0
+    first = (here / "results" / "x" / "results.csv").read_bytes()
+    assert main(["few-shot", "--checkpoint", "runs/x", "--piece", "0.2", *args]) == 0
+    assert (here / "results" / "x" / "results.csv").read_bytes() == first
+
+
+def test_help_and_wrong_paths_load_no_torch(here: Path) -> None:
+    trained = ["--checkpoint", "runs/x"]
+    cases = {
+        "Few-shot accuracy": ["--help"],
+        "A classifier over all": ["probe", "--help"],
+        "nope: no such checkpoint": ["--checkpoint", "nope", "--shards", "nope"],
+        "data: no checkpoint there": ["retrieve", "--checkpoint", "data", "--shards", "data"],
+        "nope: no such shard directory": [*trained, "--shards", "nope"],
+        "dataset.json is missing": ["probe", *trained, "--shards", "runs"],
+        "nope.pt: no such file": ["--released", "nope.pt", "--shards", "data"],
+        "--only x: no such file": [*trained, "--shards", "data", "--only", "x"],
+        "runs: exists and holds no results": [*trained, "--shards", "data", "--out", "runs"],
+        "nothing to evaluate": ["--shards", "data"],
+        "evaluate prob: expected one of few-shot, inv": ["prob", "--shards", "data"],
+    }
     code = (
         "import sys; from slvr.eval.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: print('torch' in sys.modules)"
+        f"for args in {list(cases.values())}:\n"
+        "    try: assert main(args) == 2\n"
+        "    except SystemExit as stopped: assert stopped.code == 0\n"
+        "    print('torch' in sys.modules, args)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.endswith("False\n")
-    for name in EvaluateConfig.__dataclass_fields__:
-        assert "--" + name.replace("_", "-") in run.stdout
+    for sentence, args in cases.items():
+        assert sentence in run.stdout + run.stderr
+        assert f"False {args}" in run.stdout
+    assert not (here / "results").exists()
+
+
+def test_only_the_clips_of_another_table_are_scored(
+    here: Path, make_directory: MakeDirectory, capsys
+) -> None:
+    make_directory("theirs", n_clips=14, n_classes=0, first=10)  # clips 10 to 19 are in both
+    args = ["--shards", "data", "--no-baselines", "--only", "theirs/clips.parquet"]
+    assert evaluate(*args, "--out", "common") == 0
+    assert evaluate(*args[:3], "--out", "all") == 0
+    common, whole = (pd.read_csv(here / out / "results.csv").iloc[0] for out in ("common", "all"))
+    assert (common.n_clips, whole.n_clips) == (10, 20)
+    keys = {
+        frozenset(pd.read_parquet(pieces)["key"])
+        for pieces in (here / "results" / "features").glob("*/pieces.parquet")
+    }
+    clips = [f"clip_{i:04d}" for i in range(20)]
+    assert keys == {frozenset(clips[10:]), frozenset(clips)}
+    record = json.loads((here / "common" / "run.json").read_text())
+    assert record["config"]["only"] == "theirs/clips.parquet"
+    assert (
+        record["datasets"]["theirs/clips.parquet"]
+        == hashlib.sha256(Path("theirs/clips.parquet").read_bytes()).hexdigest()
+    )
+    capsys.readouterr()
+    make_directory("strangers", n_clips=3, first=50)
+    assert evaluate(*args[:4], "strangers/clips.parquet") == 2
+    assert "none of its 20 clips has the same samples" in capsys.readouterr().err
+    assert evaluate(*args[:4], "theirs/dataset.json") == 2
+    assert "theirs/dataset.json: not a table of clips" in capsys.readouterr().err
+
+
+def test_what_a_checkpoint_may_name_is_passed_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = []
+
+    def load(path: str, variant: str | None, allow: tuple[str, ...]) -> object:
+        passed.append(allow)
+        return open_trained(path, variant, ())
+
+    monkeypatch.setattr("slvr.eval.models.open_trained", load)
+    allowed = ["--allow", "mine:Encoder", "./theirs.py:Frames"]
+    assert evaluate("--shards", "data", "--no-baselines", *allowed) == 0
+    assert passed == [("mine:Encoder", "./theirs.py:Frames")]
+
+
+def test_an_encoder_is_found_beside_a_stranger_of_every_name(here: Path) -> None:
+    """A user's modules may be named as our folders are, or as modules that ours import."""
+    mine = (
+        "import torch\ndef embed(waves):\n    return torch.stack([waves.mean(1), waves.std(1)], 1)"
+    )
+    for path in ("model.py", "train.py", "eval/__init__.py"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text(mine)
+    args = ["--encoder", "model:embed", "train:embed", "eval:embed", "--shards", "data"]
+    args += ["--n-tasks", "20", "--piece", "0.2", "--no-baselines"]
+    code = f"import sys; from slvr.eval.cli import main; sys.exit(main({args}))"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    scores = pd.read_csv(here / "results" / "model-embed" / "results.csv")
+    assert scores["model"].tolist() == ["model:embed", "train:embed", "eval:embed"]
+    assert (scores["dim"] == 2).all()

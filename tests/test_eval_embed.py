@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from slvr.eval.embed import Features, cut, embed
-from slvr.eval.embedders import EncoderEmbedder, MeanLogMel, untrained
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.eval.embed import Features, embed
+from slvr.eval.embedders import EncoderEmbedder, MeanLogMel
+from slvr.eval.pieces import cut
+from slvr.eval.sets import EvaluatedSet
+from slvr.model.encoders.resnet18 import ResNet18
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -29,9 +32,9 @@ class Moments:
         return torch.stack([waves.mean(1), waves.amax(1)], dim=1)
 
 
-def embedded(model, directory: ShardDirectory, cache: Path, **changes) -> Features:
-    options = {"split": "train", "piece_s": 0.2, "batch": 5, "device": CPU} | changes
-    return embed(model, directory, cache=cache, **options)
+def embedded(model, directory: ShardDirectory, cache: Path, batch: int = 5, **changes) -> Features:
+    data = EvaluatedSet(directory, **({"split": "train", "piece_s": 0.2} | changes))
+    return embed(model, data, cache, batch, CPU)
 
 
 @pytest.mark.parametrize(
@@ -248,8 +251,8 @@ def test_damaged_features_are_named(make_directory: MakeDirectory, tmp_path: Pat
 @pytest.mark.parametrize("normalisation", ["published", "per-clip", "none"])
 def test_the_encoder_embeds_a_piece_by_itself_with_both_heads(normalisation: str) -> None:
     torch.manual_seed(0)
-    encoder = Encoder("parallel", dim=16, width=4).eval()
-    model = EncoderEmbedder("x", encoder, normalisation, CPU)
+    encoder = ResNet18("parallel", dim=16, width=4).eval()
+    model = EncoderEmbedder("x", encoder, MTSLVR(), normalisation, CPU)
     waves = 0.1 * torch.randn(3, 8000)
     with torch.inference_mode():
         together = model.embed(waves)
@@ -259,10 +262,10 @@ def test_the_encoder_embeds_a_piece_by_itself_with_both_heads(normalisation: str
 
 
 def test_the_fingerprint_follows_weights_and_normalisation() -> None:
-    encoder = Encoder("split", dim=8, width=4)
+    encoder = ResNet18("split", dim=8, width=4)
 
-    def fingerprint(encoder: Encoder, normalisation: str = "published") -> str:
-        return EncoderEmbedder("any name", encoder, normalisation, CPU).fingerprint
+    def fingerprint(encoder: ResNet18, normalisation: str = "published") -> str:
+        return EncoderEmbedder("any name", encoder, MTSLVR(), normalisation, CPU).fingerprint
 
     before = fingerprint(encoder)
     assert before == fingerprint(encoder)
@@ -273,9 +276,9 @@ def test_the_fingerprint_follows_weights_and_normalisation() -> None:
 
 
 def test_untrained_has_the_same_shape_and_weights_of_its_own_seed() -> None:
-    encoder = Encoder("series", dim=12, width=4)
+    encoder = ResNet18("series", dim=12, width=4)
     state = torch.get_rng_state()
-    first, again, other = untrained(encoder, 0), untrained(encoder, 0), untrained(encoder, 1)
+    first, again, other = (encoder.untrained(seed) for seed in (0, 0, 1))
     assert torch.equal(state, torch.get_rng_state())
     shapes = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
     assert {name: tensor.shape for name, tensor in first.state_dict().items()} == shapes

@@ -5,19 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import write_run
 from slvr.eval import hear
-from slvr.model.checkpoint import checkpoint_name, write_checkpoint
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.encoders.resnet18 import ResNet18
 
 SHAPE = {"variant": "bn", "dim": 16, "width": 4}
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> hear.HearModel:
-    tensors = {f"model.encoder.{k}": v for k, v in Encoder(**SHAPE).state_dict().items()}
-    state = {"encoder": SHAPE, "config": {"normalise": "published"}, "step": 1}
-    write_checkpoint(tmp_path / checkpoint_name(1), tensors, state)
-    return hear.load_model(str(tmp_path))
+    return hear.load_model(str(write_run(tmp_path, ResNet18(**SHAPE))))
 
 
 def noise(n_clips: int, length_s: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import ABOUT, noise
+from conftest import described, noise
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import Clip, Source
 from slvr.shards.write import ShardWriter, finish
@@ -53,10 +53,13 @@ def write_rows(path: Path, n_clips: int) -> None:
     with ShardWriter(path, "eval-000000", "eval", "flac") as writer:
         writer.write(with_audio(clip, noise(1600, 0), "flac"))
     (row,) = writer.rows
-    rows = [row | {"key": f"c_{i:06d}", "labels": [f"{i % DIM}"]} for i in range(n_clips)]
+    clips = [
+        dataclasses.replace(row.clip, key=f"c_{i:06d}", labels=(f"{i % DIM}",))
+        for i in range(n_clips)
+    ]
+    rows = [dataclasses.replace(row, clip=clip) for clip in clips]
     shard = dataclasses.replace(writer.info, n=n_clips)
-    about = {"name": path.name, "codec": "flac", "sample_rate_hz": 16_000, "labels": {}}
-    finish(path, rows, [shard], **about, **ABOUT)
+    finish(path, rows, [shard], described(path.name))
 
 
 def peak_bytes(folder: Path, n_clips: int) -> int:

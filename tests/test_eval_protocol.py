@@ -1,6 +1,6 @@
 import pytest
 
-from slvr.eval.config import EvaluateConfig
+from slvr.eval.config import Models
 from slvr.eval.protocol import PROTOCOLS, piece_s
 from slvr.eval.published import SETS
 from slvr.ingest.recipes import RECIPES as DATASETS
@@ -39,7 +39,7 @@ def test_the_two_variants_of_the_original_code() -> None:
 
 def test_every_protocol_can_be_chosen() -> None:
     for name in PROTOCOLS:
-        assert EvaluateConfig(shards=("x",), checkpoint=("y",), protocol=name).protocol == name
+        assert Models(shards=("x",), checkpoint=("y",), protocol=name).protocol == name
 
 
 def test_every_set_of_the_benchmark_is_a_recipe_and_has_its_counts() -> None:

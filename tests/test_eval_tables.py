@@ -5,7 +5,7 @@ import pytest
 
 from slvr.eval.published import ACCURACY, COUNTERPART, SETS
 from slvr.eval.tables import Table, comparison_table, latex, markdown, protocol, score_table
-from slvr.train.config import RECIPES
+from slvr.train.recipes import RECIPES
 
 
 def score(model: str, name: str, accuracy: float, recipe: str = "", **changes) -> dict:

@@ -1,67 +1,133 @@
-from collections import Counter
+"""A task of somebody else's, in a file outside the packages."""
 
-import numpy as np
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
-from slvr.eval.episodes import _draw_distinct, sample_tasks
+from slvr.command.named import config_of, named
+from slvr.eval.cli import main
+from slvr.eval.config import Models
+from slvr.eval.report import REPORT
+from slvr.eval.tasks import TASKS
+from slvr.eval.tasks.contract import Task
+from slvr.shards.read import ShardDirectory
 
-# Classes of 2 to 9 clips, shuffled, so that a class is no run of neighbouring clips.
-LABELS = np.random.default_rng(0).permutation(np.repeat(list("abcdefgh"), range(2, 10)))
+MakeDirectory = Callable[..., ShardDirectory]
+SPREADS = '''
+from dataclasses import dataclass
 
-
-def test_tasks_hold_distinct_classes_and_clips_with_the_labels_of_their_class() -> None:
-    tasks = sample_tasks(LABELS, n_way=4, k_shot=2, n_query=3, n_tasks=2000, seed=1)
-    assert tasks.support.shape == (2000, 4, 2)
-    assert tasks.query.shape == (2000, 4, 3)
-    assert tasks.support_draw.shape == tasks.support.shape
-    clips = np.concatenate([tasks.support, tasks.query], axis=-1)
-    labels = LABELS[clips]
-    assert (labels == labels[..., :1]).all()
-    assert all(len(set(task)) == 4 for task in labels[..., 0])
-    assert all(len(set(task.ravel())) == 20 for task in clips)
-    assert tasks.dropped == ("a", "b", "c")
-    assert set(labels.ravel()) == set(tasks.classes) == set("defgh")
+from slvr.eval.config import Models
+from slvr.eval.tables import Table
+from slvr.eval.tasks.contract import Presented, Task
 
 
-def test_the_seed_alone_decides() -> None:
-    def draw(seed: int) -> np.ndarray:
-        return sample_tasks(LABELS, 3, 1, 1, 50, seed).query
-
-    np.testing.assert_array_equal(draw(3), draw(3))
-    assert (draw(3) != draw(4)).any()
+@dataclass(frozen=True)
+class Spread:
+    class_: str
+    spread: float
 
 
-def test_classes_and_clips_are_uniform() -> None:
-    n_tasks = 40_000
-    tasks = sample_tasks(LABELS, n_way=3, k_shot=1, n_query=1, n_tasks=n_tasks, seed=2)
-    classes, n_drawn = np.unique(LABELS[tasks.support], return_counts=True)
-    assert len(classes) == 8
-    # A class is in 3 of 8 tasks; 5 standard deviations of a binomial count.
-    assert np.abs(n_drawn - n_tasks * 3 / 8).max() < 5 * np.sqrt(n_tasks * 3 / 8 * 5 / 8)
-    for clips in (tasks.support, tasks.query):
-        of_h = np.bincount(clips[LABELS[clips] == "h"], minlength=len(LABELS))[LABELS == "h"]
-        assert np.abs(of_h - of_h.mean()).max() < 5 * np.sqrt(of_h.mean())
+class Spreads(Task):
+    NAME = "spread"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Models):
+        """How far the features of a class spread."""
+
+        times: float = 1.0
+        """Factor of every spread."""
+
+    def score(self, model, data, features, device):
+        means, labels = features[data.split].clip_means, data.labels()
+        for name in sorted({name for (name,) in labels}):
+            of_class = means[[label == [name] for label in labels]]
+            yield Spread(name, self.config.times * float(of_class.std(0).mean()))
+
+    def headline(self, rows):
+        return f"{len(rows)} classes"
+
+    def present(self, results):
+        rows = [[row.model, f"{row.spread:.6f}"] for row in results.itertuples()]
+        return Presented("Spreads", "of clips", [Table("Spread", ["model", "spread"], rows)])
+'''
+MINE = """
+import torch
+
+def embed(waves):
+    return torch.stack([waves.mean(1), waves.std(1)], 1)
+"""
 
 
-def test_every_ordered_pair_is_equally_likely() -> None:
-    pairs = _draw_distinct(np.random.default_rng(0), np.full(60_000, 4), 2)
-    counts = Counter(map(tuple, pairs))
-    assert len(counts) == 12
-    assert max(abs(n - 5000) for n in counts.values()) < 5 * np.sqrt(5000)
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_directory: MakeDirectory) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "spreads.py").write_text(SPREADS)
+    (tmp_path / "elsewhere" / "encoders.py").write_text(MINE)
+    make_directory("data", n_clips=8, n_classes=2, split="eval")
+    return tmp_path
 
 
-def test_all_of_a_class_can_be_drawn() -> None:
-    drawn = _draw_distinct(np.random.default_rng(0), np.array([5, 5, 5]), 5)
-    np.testing.assert_array_equal(np.sort(drawn, axis=-1), np.tile(np.arange(5), (3, 1)))
+@pytest.mark.parametrize("text", ["./elsewhere/spreads.py:Spreads", "elsewhere.spreads:Spreads"])
+def test_a_task_in_a_file_runs_and_reports(here: Path, capsys, text: str) -> None:
+    encoder = ["--encoder", "./elsewhere/encoders.py:embed", "--shards", "data", "--piece", "0.2"]
+    assert main([text, *encoder, "--times", "2"]) == 0
+    printed, shown = capsys.readouterr()
+    assert "data, ./elsewhere/encoders.py:embed: 2 classes" in shown
+    out = here / "results" / "encoders-spread"
+    results = pd.read_csv(out / "results.csv")
+    assert list(results) == ["model", "set", "class", "spread"]
+    assert results["class"].tolist() == ["class_0", "class_1"] and (results["spread"] > 0).all()
+    for spread in results["spread"]:
+        assert f"{spread:.6f}" in printed and f"{spread:.6f}" in (out / REPORT).read_text()
+    record = json.loads((out / "run.json").read_text())
+    assert record["command"] == "evaluate spread" and record["config"]["times"] == 2
+    assert main([text, *encoder, "--out", "half"]) == 0
+    half = pd.read_csv(here / "half" / "results.csv")["spread"]
+    assert results["spread"].tolist() == pytest.approx([2 * value for value in half])
+
+
+def test_its_options_are_described(here: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["./elsewhere/spreads.py:Spreads", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "How far the features of a class spread." in printed
+    assert "--times TIMES Factor of every spread." in printed
 
 
 @pytest.mark.parametrize(
-    ("n_way", "k_shot", "n_query", "advice"),
-    [(9, 1, 1, "--n-way 8"), (5, 1, 9, "--n-query 1"), (2, 9, 1, "more labelled clips")],
+    ("text", "sentence"),
+    [
+        (
+            "./elsewhere/spreads.py:Spread",
+            "not a task; expected a subclass of slvr.eval.tasks.contract",
+        ),
+        ("./elsewhere/spreads.py:Spreads.score", "not a task"),
+        ("./elsewhere/spreads.py:Nothing", "has no attribute 'Nothing'"),
+        ("./nowhere.py:Task", "No such file"),
+        ("spreads", "expected one of few-shot, invariance, weights, probe, retrieve, or a class"),
+    ],
 )
-def test_too_few_classes_are_told_with_numbers_and_advice(
-    n_way: int, k_shot: int, n_query: int, advice: str
+def test_what_is_no_task_is_refused_in_a_sentence(
+    here: Path, capsys, text: str, sentence: str
 ) -> None:
-    needed = f"{n_way} classes of at least {k_shot + n_query} clips; . of the 8"
-    with pytest.raises(ValueError, match=f"{needed}.*{advice}"):
-        sample_tasks(LABELS, n_way, k_shot, n_query, 10, 0)
+    assert main([text, "--encoder", "./elsewhere/encoders.py:embed", "--shards", "data"]) == 2
+    stderr = capsys.readouterr().err
+    assert sentence in stderr and stderr.startswith(f"evaluate: error: evaluate {text}: ")
+    assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_keeps_the_contract(name: str) -> None:
+    task = named(name, TASKS, "evaluate")
+    assert issubclass(task, Task) and name == task.NAME
+    assert issubclass(task.Config, Models)
+    config = config_of(name, TASKS, "evaluate")(shards=("x",), encoder=("y:z",))
+    made = task(config)
+    assert made.config is config
+    assert config == config_of(name, TASKS, "evaluate")(shards=("x",), encoder=("y:z",))
+    assert list(task.Config.__dataclass_fields__) == list(type(config).__dataclass_fields__)

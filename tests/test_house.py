@@ -3,13 +3,16 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from conftest import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("command", "ingest", "shards", "pipeline", "model", "train", "eval")
 MAY_IMPORT = {
     "command": set(),
     "shards": set(),
@@ -18,6 +21,22 @@ MAY_IMPORT = {
     "pipeline": {"shards"},
     "train": {"command", "pipeline", "model", "shards"},
     "eval": {"command", "pipeline", "model", "shards"},
+}
+BASE = {"recipe", "decode", "expected", "download"}
+SOURCES_OF_CLIPS = {"archives", "youtube", "mirrors"}
+MAY_IMPORT_IN_INGEST = {
+    "expected": set(),
+    "download": set(),
+    "recipe": {"expected"},
+    "decode": {"recipe"},
+    **dict.fromkeys((*SOURCES_OF_CLIPS, "building"), BASE),
+    "synthesis": set(),
+    "recipes": BASE | SOURCES_OF_CLIPS | {"synthesis"},
+    "all_sets": BASE | SOURCES_OF_CLIPS | {"recipes"},
+    "looks": BASE | {"building"},
+    "cli": BASE | {"building", "recipes", "all_sets", "looks"},
+    "__main__": {"cli"},
+    "__init__": set(),
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -46,6 +65,17 @@ def test_every_import_reads_slvr(path: Path) -> None:
     assert not bare, "beside a user's model.py or train.py a bare name finds theirs"
 
 
+def test_a_bare_room_fails_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (tmp_path / "model.py").write_text("")
+    (tmp_path / "test_it.py").write_text("def test_it():\n    import model\n")
+    pytest_of_it = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(pytest_of_it, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 passed, 1 error" in done.stdout
+    assert "{'model'}" in done.stdout
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_one_way(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
@@ -53,6 +83,36 @@ def test_imports_go_one_way(path: Path) -> None:
         other = of_ours(module)[:1]
         if other and other[0] != room:
             assert other[0] in MAY_IMPORT[room], f"{room} must not import {module}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "ingest").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_imports_inside_ingest_go_one_way(path: Path) -> None:
+    part = path.relative_to(ROOT / "ingest").with_suffix("").parts[0]
+    for module in imports(path):
+        if of_ours(module)[:1] == ("ingest",):
+            other = of_ours(module)[1]
+            allowed = MAY_IMPORT_IN_INGEST[part] | {part}
+            assert other in allowed, f"ingest/{part} must not import {module}"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    def name(path: Path) -> str:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        return ".".join(("slvr", *parts)).removesuffix(".__init__")
+
+    modules = {name(path): ast.walk(ast.parse(path.read_text())) for path in SOURCES}
+    graph = {
+        module: {
+            whole if (whole := f"{node.module}.{alias.name}") in modules else node.module
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for module, nodes in modules.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_eval_takes_features_from_the_pipeline_not_augmentations() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from loopback import Route, serve
 from slvr.ingest.archives import class_splits
-from slvr.ingest.archives.class_splits import fetch_class_splits, read_npy
+from slvr.ingest.archives.class_splits import download_class_splits, read_npy
 
 LISTS = {"train": ["dog", "Fin,_Finback_Whale"], "val": ["zh-CN"], "test": ["ä", "x y", "z"]}
 
@@ -135,10 +135,10 @@ def test_lists_are_fetched_once_and_checked(
     with serve({"/esc_split.npy": Route(content)}) as server:
         monkeypatch.setattr(class_splits, "BASE_URL", server.url("/"))
         for _ in range(2):
-            assert fetch_class_splits("esc", md5, tmp_path / "a") == LISTS
+            assert download_class_splits("esc", md5, tmp_path / "a") == LISTS
         assert server.requests["/esc_split.npy"] == 1
         with pytest.raises(OSError, match=f"expected {'0' * 32}.*--split-file FILE.json"):
-            fetch_class_splits("esc", "0" * 32, tmp_path / "b")
+            download_class_splits("esc", "0" * 32, tmp_path / "b")
     assert not (tmp_path / "b" / "esc_split.npy").exists()
 
 

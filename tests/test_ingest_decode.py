@@ -1,3 +1,4 @@
+import hashlib
 import struct
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 import soundfile
 import soxr
 
-from slvr.ingest.decode import UnusableAudioError, declared_duration_s, decode_file
+from slvr.ingest.decode import declared_duration_s, decode_file, decoded_clip
+from slvr.ingest.recipe import ClipFailure
+from slvr.shards.clip import Clip, Source
 
 SOUNDFILE = {
     ".wav": ("WAV", "PCM_16"),
@@ -53,13 +56,77 @@ def hz_at(pcm: np.ndarray, second: float) -> float:
     return float(np.argmax(spectrum) * 16_000 / (1 << 17))
 
 
-def fault(path: Path, *args: float, **options: float) -> UnusableAudioError:
-    with pytest.raises(UnusableAudioError) as caught:
+def fault(path: Path, *args: float, **options: float) -> ClipFailure:
+    with pytest.raises(ClipFailure) as caught:
         decode_file(path, *args, **options)
     return caught.value
 
 
 FORMATS = [*SOUNDFILE, *FFMPEG]
+KINDS = [
+    *(
+        (kind, subtype)
+        for kind in ("WAV", "WAVEX", "AIFF", "AU", "RF64", "W64", "CAF")
+        for subtype in ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+    ),
+    *(("WAV", "PCM_U8"), ("AIFF", "PCM_S8"), ("AIFF", "PCM_U8"), ("FLAC", "PCM_16")),
+    *(("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), KINDS)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_codecs_have_one_name_whoever_reads_the_file(
+    tmp_path: Path, kind: str, subtype: str, channels: int
+) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, tone(0.5, 24_000, channels), 24_000, format=kind, subtype=subtype)
+    made = decoded_clip(Clip("a", "train", Source("a")), path, "flac", 9.0)
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        assert made.source_codec == stream.codec_context.codec.canonical_name
+        assert made.source_format in container.format.name.split(",")
+    assert (made.source_rate_hz, made.source_channels) == (24_000, channels)
+
+
+@pytest.mark.parametrize("kind", ["AIFF", "CAF"])
+def test_the_order_of_bytes_is_the_headers(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, tone(0.5, 24_000, 1), 24_000, "PCM_16", endian="LITTLE", format=kind)
+    made = decoded_clip(Clip("a", "train", Source("a")), path, "flac", 9.0)
+    with av.open(str(path)) as container:
+        codec = container.streams.audio[0].codec_context.codec.canonical_name
+    assert made.source_codec == codec == "pcm_s16le"
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".m4a", "aac"), (".webm", "opus")])
+def test_formats_that_ffmpeg_reads_are_on_record(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = write(tmp_path / f"a{suffix}", tone(1.5, 48_000, 2), 48_000)
+    made = decoded_clip(Clip("a", "train", Source("a")), path, "flac", 9.0)
+    assert suffix[1:] in made.source_format.split(",")
+    assert (made.source_codec, made.source_rate_hz, made.source_channels) == (codec, 48_000, 2)
+
+
+def test_what_is_known_of_a_file_that_gives_no_clip_is_kept(tmp_path: Path) -> None:
+    silent, broken = tmp_path / "silent.wav", tmp_path / "broken.mp3"
+    soundfile.write(silent, np.zeros((800, 2)), 44_100)
+    broken.write_bytes(b"no audio at all")
+    long = write(tmp_path / "long.m4a", tone(4, 48_000, 1), 48_000)
+    made = {
+        path.stem: decoded_clip(Clip("a", "train", Source("a")), path, "flac", 2.0)
+        for path in (silent, broken, long, tmp_path / "none.wav")
+    }
+    assert [clip.status for clip in made.values()] == ["silent", "corrupt", "too_long", "missing"]
+    for path in (silent, broken, long):
+        clip = made[path.stem]
+        content = path.read_bytes()
+        assert clip.source_bytes == len(content) and clip.audio is None and not clip.n_samples
+        assert clip.source_sha256 == hashlib.sha256(content).hexdigest()
+    about = made["silent"]
+    assert (about.source_format, about.source_codec) == ("wav", "pcm_s16le")
+    assert (about.source_rate_hz, about.source_channels) == (44_100, 2)
+    assert made["long"].source_codec == "aac" and made["broken"].source_codec == ""
+    assert made["none"].source_sha256 == "" and made["none"].source_bytes == 0
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from loopback import Route, serve
-from slvr.ingest import download
-from slvr.ingest.download import Remote, fetch
+from slvr.ingest import download as module
+from slvr.ingest.download import RemoteFile, download
 
 CONTENT = os.urandom(300_000)
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -99,8 +99,8 @@ def serving() -> Iterator[State]:
 
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
-    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
-    monkeypatch.setattr(download, "BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(module, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 1 << 14)
     with serving() as found:
         yield found
 
@@ -117,15 +117,15 @@ def only_the_file(folder: Path) -> bool:
 
 
 def test_a_file_is_fetched_once(tmp_path: Path, state: State) -> None:
-    remote = Remote("file.zip", (state.url(),), SHA256, len(CONTENT))
-    assert fetch([remote], tmp_path / "a") == []
+    file = RemoteFile("file.zip", (state.url(),), SHA256, len(CONTENT))
+    assert download([file], tmp_path / "a") == []
     assert (tmp_path / "a" / "file.zip").read_bytes() == CONTENT and only_the_file(tmp_path / "a")
-    assert fetch([remote], tmp_path / "a") == [] and len(state.asked) == 1
+    assert download([file], tmp_path / "a") == [] and len(state.asked) == 1
 
 
 def test_cuts_are_resumed_where_they_were(tmp_path: Path, state: State) -> None:
     state.cuts = [100_000, 1, 150_000]
-    fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path)
+    download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path)
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
     ranges = [int(asked["range"][6:-1]) for asked in state.asked[1:]]
     assert len(ranges) == 3 and 0 < ranges[0] <= ranges[1] <= ranges[2] < len(CONTENT)
@@ -134,14 +134,14 @@ def test_cuts_are_resumed_where_they_were(tmp_path: Path, state: State) -> None:
 
 def test_a_killed_download_goes_on(tmp_path: Path, state: State) -> None:
     begun(tmp_path / "a", CONTENT[:70_000], state.url())
-    fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path / "a")
+    download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path / "a")
     assert state.asked[0]["range"] == "bytes=70000-"
     assert (tmp_path / "a" / "file.zip").read_bytes() == CONTENT and only_the_file(tmp_path / "a")
 
 
 def test_a_whole_partial_file_is_taken(tmp_path: Path, state: State) -> None:
     begun(tmp_path / "a", CONTENT, state.url())
-    fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path / "a")
+    download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path / "a")
     assert only_the_file(tmp_path / "a")
 
 
@@ -158,40 +158,40 @@ def test_what_cannot_be_resumed_begins_anew(tmp_path: Path, state: State, reason
             (tmp_path / "a" / ".file.zip.validator").write_text(begun_at.replace("/file", "/else"))
         case "no validator":
             (tmp_path / "a" / ".file.zip.validator").unlink()
-    fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path / "a")
+    download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path / "a")
     assert (tmp_path / "a" / "file.zip").read_bytes() == CONTENT
 
 
 def test_passing_refusals_are_tried_again_others_are_not(tmp_path: Path, state: State) -> None:
     state.statuses = [503, 429, 500]
-    fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path / "a")
+    download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path / "a")
     assert len(state.asked) == 4
     state.statuses, state.asked = [404], []
     with pytest.raises(OSError, match=r"HTTP 404.*save it as .*file\.zip by other means"):
-        fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path / "b")
+        download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path / "b")
     assert len(state.asked) == 1
     state.statuses = [503] * 20
     with pytest.raises(OSError, match="HTTP 503"):
-        fetch([Remote("file.zip", (state.url(),), SHA256)], tmp_path / "c")
+        download([RemoteFile("file.zip", (state.url(),), SHA256)], tmp_path / "c")
 
 
 def test_a_connection_that_ends_early_without_an_error_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(module, "BACKOFF_S", 0.0)
     with serve({"/file.zip": Route(CONTENT, fault="truncate", times=1)}) as server:
-        fetch([Remote("file.zip", (server.url("/file.zip"),))], tmp_path)
+        download([RemoteFile("file.zip", (server.url("/file.zip"),))], tmp_path)
         assert server.requests["/file.zip"] == 2
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
 def test_a_file_with_a_wrong_checksum_is_not_kept(tmp_path: Path, state: State) -> None:
-    remote = Remote("file.zip", (state.url(),), SHA256)
+    file = RemoteFile("file.zip", (state.url(),), SHA256)
     state.content = bytes(len(CONTENT))
     with pytest.raises(OSError, match="sha256"):
-        fetch([remote], tmp_path)
+        download([file], tmp_path)
     state.content = CONTENT
-    fetch([remote], tmp_path)
+    download([file], tmp_path)
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
@@ -200,37 +200,37 @@ def test_mirrors_are_asked_in_order(tmp_path: Path, state: State) -> None:
         other.content = b"<html>please log in</html>"
         urls = (other.url("/gone.zip"), other.url("/login"), state.url())
         other.statuses = [404]
-        fetch([Remote("file.zip", urls, SHA256)], tmp_path)
+        download([RemoteFile("file.zip", urls, SHA256)], tmp_path)
         assert [asked["path"] for asked in other.asked] == ["/gone.zip", "/login"]
         assert (tmp_path / "file.zip").read_bytes() == CONTENT and only_the_file(tmp_path)
         with pytest.raises(OSError, match=r"/gone.zip: sha256 \w+, expected \w+; .*/login: sha256"):
-            fetch([Remote("file.zip", urls[:2], SHA256)], tmp_path / "b")
+            download([RemoteFile("file.zip", urls[:2], SHA256)], tmp_path / "b")
     assert not (tmp_path / "b" / "file.zip").exists()
 
 
 def test_a_host_that_cannot_be_reached_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(module, "BACKOFF_S", 0.0)
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/x"
         with pytest.raises(OSError, match=r"refused.*by other means"):
-            fetch([Remote("file.zip", (url,), SHA256)], tmp_path)
+            download([RemoteFile("file.zip", (url,), SHA256)], tmp_path)
 
 
 def test_a_checksum_that_may_vary_is_a_note(tmp_path: Path, state: State) -> None:
-    remote = Remote("file.zip", (state.url(),), f"md5:{'0' * 32}", varies=True)
-    (note,) = fetch([remote], tmp_path)
+    file = RemoteFile("file.zip", (state.url(),), f"md5:{'0' * 32}", varies=True)
+    (note,) = download([file], tmp_path)
     assert hashlib.md5(CONTENT).hexdigest() in note and "its content is checked instead" in note
     assert (tmp_path / "file.zip").exists()
 
 
 def test_the_disk_is_looked_at_before_the_first_byte(tmp_path: Path, state: State) -> None:
     with pytest.raises(OSError, match=r"1000000000000 MB are to come, \d+ MB are free"):
-        fetch([Remote("file.zip", (state.url(),), "", 10**18)], tmp_path)
+        download([RemoteFile("file.zip", (state.url(),), "", 10**18)], tmp_path)
     with pytest.raises(OSError, match="are to come"):
-        fetch([Remote("file.zip", (state.url(),))], tmp_path, 10**18)
+        download([RemoteFile("file.zip", (state.url(),))], tmp_path, 10**18)
     assert state.asked == []
 
 
@@ -240,15 +240,15 @@ def test_proxies_come_from_the_environment(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{state.port}")
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setattr(urllib.request, "_opener", None)  # has read the environment already
-    fetch([Remote("file.zip", ("http://archive.invalid/file.zip",), SHA256)], tmp_path)
+    download([RemoteFile("file.zip", ("http://archive.invalid/file.zip",), SHA256)], tmp_path)
     assert state.asked[0]["path"] == "http://archive.invalid/file.zip"
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
 def test_two_processes_fetch_it_once(tmp_path: Path, state: State) -> None:
-    remote = Remote("file.zip", (state.url(),), SHA256)
+    file = RemoteFile("file.zip", (state.url(),), SHA256)
     spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=fetch, args=([remote], tmp_path)) for _ in range(2)]
+    processes = [spawn.Process(target=download, args=([file], tmp_path)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

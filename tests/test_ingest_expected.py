@@ -1,7 +1,9 @@
 from slvr.ingest.expected import Expected, compare
+from slvr.shards.clip import Clip, Source
+from slvr.shards.rows import Row
 
 ROWS = [
-    {"labels": [label], "status": status}
+    Row(Clip("key", "eval", Source("x"), labels=(label,), status=status))
     for label, status in (("dog", "ok"), ("dog", "ok"), ("cat", "ok"), ("cat", "silent"))
 ]
 

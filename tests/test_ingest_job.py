@@ -2,9 +2,13 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +19,12 @@ from conftest import command, noise, run
 from slvr.ingest.building import job
 from slvr.ingest.building.deal import deal
 from slvr.ingest.building.ledger import About, Ledger
+from slvr.ingest.building.part import make_part
 from slvr.ingest.building.spool import Spool
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
+from slvr.ingest.recipes.folder import Folder
 from slvr.shards.audio import with_audio
-from slvr.shards.clip import Clip, Source
+from slvr.shards.clip import Clip, Event, Source
 from slvr.shards.read import ShardDirectory
 
 
@@ -43,6 +49,32 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
 def clips(n: int, seconds: float) -> list[Clip]:
     samples = round(seconds * 16_000)
     return [Clip(f"c{i}", "train", Source(f"{i}"), n_samples=samples) for i in range(n)]
+
+
+def test_a_shard_is_the_unit_of_work(tmp_path: Path) -> None:
+    """Made in other processes, in another order, each in a folder of its own: the same bytes."""
+    write_sounds(tmp_path / "sounds", 12)
+    (tmp_path / "sounds" / "class_0" / "sound 0.wav").write_bytes(b"no audio")
+    recipe = Folder(str(tmp_path / "sounds"))
+    plan = recipe.plan(tmp_path)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    job.prepare(whole)
+    outcome = job.build(recipe, plan, whole, "flac", 1, 0.07)
+    dealt = deal(plan.clips, 0.07)
+    assert len(dealt) > 3
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        made = {}
+        for name, planned in reversed(dealt.items()):
+            (parts / name).mkdir(parents=True)
+            made[name] = pool.submit(make_part, recipe, name, planned, parts / name, "flac")
+        found = [made[name].result() for name in dealt]
+    assert [part.info for part in found if part.info.n] == outcome.shards
+    rows = sorted((row for part in found for row in part.rows), key=lambda row: row.clip.key)
+    assert rows == sorted(outcome.rows, key=lambda row: row.clip.key)
+    tars = [path for path in whole.iterdir() if path.suffix in (".tar", ".idx")]
+    assert len(tars) == 2 * len(outcome.shards) == len(list(parts.glob("*/*.*")))
+    for path in tars:
+        assert path.read_bytes() == (parts / path.stem / path.name).read_bytes()
 
 
 def test_dealing_depends_on_the_plan_alone() -> None:
@@ -197,7 +229,7 @@ def test_status_and_retry_of_local_files(tmp_path: Path) -> None:
 def test_a_disk_that_is_too_small_is_told_in_advance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = Plan(tuple(clips(100, 10.0)), {}, {})
+    plan = ClipPlan(tuple(clips(100, 10.0)), {}, {})
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(job.shutil, "disk_usage", lambda _: usage._replace(free=25_000_000))
     assert job.disk_note(plan, tmp_path / "new" / "out", "flac") is None
@@ -229,9 +261,27 @@ def test_foreign_and_busy_directories_are_refused(tmp_path: Path) -> None:
         assert f"another ingest (process {os.getpid()}) writes there" in stderr(sounds, "busy")
 
 
+def test_what_schema_1_has_begun_is_refused_by_every_command(tmp_path: Path) -> None:
+    sounds = write_sounds(tmp_path / "sounds", 3)
+    assert run("ingest", "folder", str(sounds), "--out", "old", cwd=tmp_path).returncode == 0
+    with closing(sqlite3.connect(tmp_path / "old" / "ledger.sqlite")) as db:
+        (schema,) = db.execute("PRAGMA user_version").fetchone()
+        assert schema == 2
+        db.execute("PRAGMA user_version=0")
+    for line in (("folder", str(sounds), "--out", "old"), ("status", "old"), ("retry", "old")):
+        done = run("ingest", *line, cwd=tmp_path)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "old: made with schema 1 of the shard directory" in done.stderr
+        assert "run the same `ingest ...` with another --out" in done.stderr
+
+
 def test_the_spool_gives_back_what_is_settled(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
-    planned = Clip("a", "train", Source("u", 1.0, 2.5), labels=("x", "y"), licence="CC0-1.0")
+    planned = Clip(
+        *("a", "train", Source("u", 1.0, 2.5), ("x", "y"), (Event("x", 0.5, 1.0),)),
+        attributes={"pitch": 60, "level_db": -3.0, "take": "A"},
+        licence="CC0-1.0",
+    )
     made = with_audio(planned, np.arange(-50, 50, dtype=np.int16), "flac")
     gone = Clip("b", "train", Source("v")).failed("gone", "removed", "text\nof two lines")
     spool.put(made)

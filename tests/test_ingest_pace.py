@@ -6,7 +6,8 @@ import time
 import pytest
 
 from slvr.ingest.building import pace
-from slvr.ingest.building.pace import Pace, Politeness, RefusedError, StoppedError
+from slvr.ingest.building.pace import Pace, RefusedError, StoppedError
+from slvr.ingest.recipe import Politeness
 
 
 class Clock:

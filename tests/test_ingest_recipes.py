@@ -1,6 +1,11 @@
+import contextlib
 import dataclasses
 import json
+import pickle
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +13,9 @@ import pytest
 import soundfile
 
 from conftest import noise, run
-from slvr.ingest.recipe import Plan
+from evaluation_sets import TOYS, packed
+from loopback import Route, serve, tones
+from slvr.ingest.recipe import ClipPlan, Recipe
 from slvr.ingest.recipes import EVALUATION_SETS, RECIPES
 from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.recipes.folder import Folder
@@ -20,20 +27,38 @@ from slvr.shards.read import ShardDirectory
 LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
 
 
-def planned(name: str, tmp_path: Path) -> Plan:
-    """A small plan of a recipe, without network."""
+@contextlib.contextmanager
+def small(name: str, tmp_path: Path) -> Iterator[Recipe]:
+    """A recipe of a few clips; where it needs a network, on this machine."""
     if name == "demo":
-        return Demo(n_train=3, n_per_class=1).plan(tmp_path)
-    if name == "folder":
+        yield Demo(n_train=3, n_per_class=1)
+    elif name == "folder":
         (tmp_path / "in" / "dog").mkdir(parents=True)
         soundfile.write(tmp_path / "in" / "dog" / "a.wav", noise(900, 0), 16_000)
-        return Folder(str(tmp_path / "in")).plan(tmp_path)
-    assert name == "audioset"
-    (tmp_path / "labels.csv").write_text(LABELS)
-    (tmp_path / "segments.csv").write_text('# x\n--PJHxphWEs, 30.000, 40.000, "/m/09x0r"\n')
-    return RECIPES[name](
-        segments=str(tmp_path / "segments.csv"), label_names=str(tmp_path / "labels.csv")
-    ).plan(tmp_path)
+        yield Folder(str(tmp_path / "in"))
+    elif name == "audioset":
+        (tmp_path / "labels.csv").write_text(LABELS)
+        (tmp_path / "segments.csv").write_text('# x\n--PJHxphWEs, 1.000, 2.500, "/m/09x0r"\n')
+        lists = {"segments": "segments.csv", "label_names": "labels.csv"}
+        with serve({"/--PJHxphWEs": Route(tones("m4a", 3))}) as server:
+            yield RECIPES[name](
+                **{option: str(tmp_path / file) for option, file in lists.items()},
+                source_url=server.url("/{id}"),
+                proxy=("",),
+            )
+    else:
+        toy = TOYS[name]()
+        (tmp_path / "in").mkdir()
+        for file, content in packed(toy).items():
+            (tmp_path / "in" / file).write_bytes(content)
+        parts = {"train": sorted(set(toy.labels.values())), "val": [], "test": []}
+        (tmp_path / "parts.json").write_text(json.dumps(parts))
+        yield RECIPES[name](source=str(tmp_path / "in"), split_file=str(tmp_path / "parts.json"))
+
+
+def planned(name: str, tmp_path: Path) -> ClipPlan:
+    with small(name, tmp_path) as recipe:
+        return recipe.plan(tmp_path)
 
 
 # the evaluation sets have a contract test of their own, on toy archives
@@ -41,7 +66,7 @@ def planned(name: str, tmp_path: Path) -> Plan:
 def test_every_recipe_keeps_the_contract(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]
     assert name == recipe.NAME and recipe.VERSION and recipe.LICENCE
-    assert isinstance(recipe.REMOTE, bool) and 0 <= recipe.MAX_FAIL <= 1
+    assert isinstance(recipe.ONLINE, bool) and 0 <= recipe.MAX_FAIL <= 1
     assert dataclasses.is_dataclass(recipe) and recipe.__dataclass_params__.frozen
     plan = planned(name, tmp_path)
     assert plan.clips and len({clip.key for clip in plan.clips}) == len(plan.clips)
@@ -49,6 +74,25 @@ def test_every_recipe_keeps_the_contract(name: str, tmp_path: Path) -> None:
     assert {label for clip in plan.clips for label in clip.labels} <= set(plan.labels)
     assert all(clip.n_samples > 0 for clip in plan.clips)
     json.dumps([plan.options, dict(plan.labels), dict(plan.extra)])
+
+
+@pytest.fixture(scope="module")
+def another_process() -> Iterator[Executor]:
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_pickles_and_makes_the_same_clip_in_another_process(
+    name: str, tmp_path: Path, another_process: Executor
+) -> None:
+    with small(name, tmp_path) as recipe:
+        clip = recipe.plan(tmp_path).clips[0]
+        made = recipe.make(clip, "flac")
+        assert made.status == OK and made.audio
+        copy = pickle.loads(pickle.dumps(recipe))  # after a clip: a run's connections are open
+        assert copy == recipe
+        assert another_process.submit(copy.make, clip, "flac").result(120) == made
 
 
 def test_demo_classes_of_the_evaluation_split_never_occur_in_training() -> None:

@@ -23,16 +23,17 @@ from slvr.ingest import cli
 from slvr.ingest.archives import class_splits
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.ingest.recipes import EVALUATION_SETS
 from slvr.ingest.recipes._template import Template
 from slvr.ingest.recipes.commonvoice import MOST, CommonVoice
-from slvr.ingest.recipes.nsynth import instrument
+from slvr.ingest.recipes.nsynth import NSynth, note
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 
 FACTS = Path(__file__).parents[2] / "shared" / "facts"
 NAMES = sorted(EVALUATION_SETS)
+FORMATS = {(k, c, n) for k, c in (("wav", "pcm_s16le"), ("mp3", "mp3")) for n in (1, 2)}
 SPLIT_NAMES = {
     **{"esc50": "esc", "fsdkaggle18": "kaggle", "voxceleb1": "voxceleb", "speechcommands": "sc"},
     "accents": "saa",
@@ -78,7 +79,7 @@ def upstream(name: str, toy: Toy, patch: pytest.MonkeyPatch) -> Iterator[Server]
         yield server
 
 
-def made(plan: Plan, recipe: EvaluationSet) -> list:
+def made(plan: ClipPlan, recipe: EvaluationSet) -> list:
     return [recipe.make(clip, "flac") for clip in plan.clips[:6] + plan.clips[-2:]]
 
 
@@ -120,6 +121,9 @@ def test_download_archives_and_tree_give_the_same_clips(
         assert {clip.key: clip.labels for clip in plan.clips} == {
             _key(key): (label,) for key, label in toy.labels.items()
         }
+        for clip in plan.clips:
+            assert clip.attributes == toy.attributes.get(clip.key, {}), clip.key
+        assert toy.attributes.keys() <= {clip.key for clip in plan.clips}
         assert plan.notes == toy.notes
         assert list(plan.labels) == sorted(set(toy.labels.values()))
         assert all(clip.licence for clip in plan.clips)
@@ -137,7 +141,12 @@ def test_download_archives_and_tree_give_the_same_clips(
         assert server.requests == asked  # nothing is fetched twice
     statuses = {clip.key: clip.status for clip in map(recipe.make, plan.clips, ["wav"] * 999)}
     assert {k: s for k, s in statuses.items() if s != "ok"} == toy.statuses
-    assert all(clip.source_sha256 and clip.source_bytes for clip in clips if clip.status == "ok")
+    for clip in clips:
+        if clip.status != "missing":
+            assert clip.source_sha256 and clip.source_bytes, clip.key
+        if clip.status not in ("missing", "corrupt"):
+            about = (clip.source_format, clip.source_codec, clip.source_channels)
+            assert about in FORMATS and clip.source_rate_hz, clip.key
 
 
 def _key(text: str) -> str:
@@ -305,8 +314,14 @@ instruments = st.from_regex(
 
 
 @given(instruments, st.integers(0, 127), st.integers(0, 127))
-def test_instruments_are_split_from_the_right(name: str, pitch: int, velocity: int) -> None:
-    assert instrument(f"{name}-{pitch:03d}-{velocity:03d}") == name
+def test_notes_are_split_from_the_right(name: str, pitch: int, velocity: int) -> None:
+    text = f"{name}-{pitch:03d}-{velocity:03d}"
+    instrument, attributes = note(text)
+    assert instrument == name and re.fullmatch(NSynth.MEMBER, f"nsynth-test/audio/{text}.wav")
+    family, source, _ = re.fullmatch(r"(.+)_([a-z]+)_(\d{3})", name).groups()
+    assert attributes == {
+        **{"pitch": pitch, "velocity": velocity, "family": family, "source": source}
+    }
 
 
 @given(st.from_regex(r"[A-Z][A-Za-z,'_ -]{1,30}[a-z]", fullmatch=True))
@@ -350,7 +365,8 @@ class TestFacts:
                 files = SimpleNamespace(
                     audio={f"{uri[:-5]}{i}{uri[-4:]}": None for i in range(50)}
                     if name in ("birdclef", "commonvoice")
-                    else {uri: None}
+                    else {uri: None},
+                    text=lambda _: "",
                 )
                 files.durations_s = lambda _, files=files: dict.fromkeys(files.audio, 1.0)
                 found = EVALUATION_SETS[name]().samples(files).samples

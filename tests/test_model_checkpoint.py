@@ -1,32 +1,58 @@
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from slvr.command.named import stored
 from slvr.model.checkpoint import (
     ENCODER,
+    FindEncoder,
+    LoadedModel,
+    Part,
     checkpoint_name,
     checkpoints,
-    load_encoder,
+    load_model,
     read_checkpoint,
     write_checkpoint,
 )
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.encoders.registry import ENCODERS
+from slvr.model.encoders.resnet18 import ResNet18
 
-SHAPE = {"variant": "parallel", "dim": 20, "width": 4}
+SHAPE = {"variant": "parallel", "dim": 20, "width": 4, "in_channels": 3}
+FRONT_END = {"name": "mtslvr", "shape": {"n_mels": 128}}
 
 
-def write(path: Path, seed: int = 0, step: int = 5) -> Encoder:
+def finder(*allow: str) -> FindEncoder:
+    """What finds an encoder where the user typed `allow`."""
+    return lambda name, where: stored(name, ENCODERS, allow, where)
+
+
+def load(path: Path, *, allow: Sequence[str] = (), variant: str | None = None) -> LoadedModel:
+    return load_model(path, finder(*allow), variant)
+
+
+def write(
+    path: Path, seed: int = 0, step: int = 5, name: str = "resnet18", **changes: object
+) -> ResNet18:
     torch.manual_seed(seed)
-    encoder = Encoder(**SHAPE)
-    tensors = {ENCODER + name: tensor for name, tensor in encoder.state_dict().items()}
-    state = {"step": step, "config": {"recipe": "demo"}, "encoder": SHAPE}
-    write_checkpoint(path, tensors | {"optimiser.0.step": torch.tensor(3.0)}, state)
+    encoder = ResNet18(**SHAPE)
+    tensors = {ENCODER + key: tensor for key, tensor in encoder.state_dict().items()}
+    state = {
+        "step": step,
+        "config": {"recipe": "demo"},
+        "encoder": {"name": name, "shape": SHAPE},
+        "front_end": FRONT_END,
+        "normalise": "clip",
+    }
+    write_checkpoint(path, tensors | {"optimiser.0.step": torch.tensor(3.0)}, state | changes)
     return encoder
 
 
 def test_tensors_and_state_come_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     tensors = {
         "a": torch.randn(3, 4, dtype=torch.float64),
         "b": torch.tensor(7, dtype=torch.int64),
@@ -50,13 +76,30 @@ def test_the_newest_checkpoint_of_a_run_is_loaded(tmp_path: Path) -> None:
         "step-00000005.safetensors",
         "step-00000012.safetensors",
     ]
-    loaded = load_encoder(tmp_path)
+    loaded = load(tmp_path)
     assert loaded.step == 12 and loaded.config == {"recipe": "demo"}
+    assert loaded.front_end == Part("mtslvr", {"n_mels": 128}) and loaded.normalisation == "clip"
     assert not loaded.encoder.training
     x = torch.randn(2, 3, 128, 33)
     torch.testing.assert_close(loaded.encoder(x, "all"), newest.eval()(x, "all"), rtol=0, atol=0)
-    assert loaded.fingerprint == load_encoder(tmp_path / checkpoint_name(12)).fingerprint
-    assert loaded.fingerprint != load_encoder(tmp_path / checkpoint_name(5)).fingerprint
+    assert loaded.fingerprint == load(tmp_path / checkpoint_name(12)).fingerprint
+    assert loaded.fingerprint != load(tmp_path / checkpoint_name(5)).fingerprint
+
+
+def test_the_fingerprint_covers_all_that_embeddings_depend_on(tmp_path: Path) -> None:
+    def fingerprint(**changes: object) -> str:
+        write(tmp_path / "x.safetensors", **changes)
+        return load(tmp_path / "x.safetensors").fingerprint
+
+    whole = fingerprint()
+    assert whole == fingerprint(step=6, config={"recipe": "another"})
+    others = [
+        fingerprint(seed=1),
+        fingerprint(front_end={"name": "logmel", "shape": {"n_mels": 128}}),
+        fingerprint(front_end={"name": "mtslvr", "shape": {"n_mels": 64}}),
+        fingerprint(normalise="published"),
+    ]
+    assert len({whole, *others}) == 5
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
@@ -84,12 +127,36 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_wrong_places_and_variants_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such checkpoint"):
-        load_encoder(tmp_path / "nothing")
+        load(tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"no checkpoint \(step-\*.safetensors\) there"):
-        load_encoder(tmp_path)
+        load(tmp_path)
     write(tmp_path / checkpoint_name(5))
     with pytest.raises(ValueError, match="variant 'parallel', expected 'bn'"):
-        load_encoder(tmp_path, variant="bn")
+        load(tmp_path, variant="bn")
+    assert load(tmp_path, variant="parallel").step == 5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"encoder": SHAPE}, {"front_end": None}, {"encoder": {"name": "resnet18"}}]
+)
+def test_a_checkpoint_of_another_form_is_a_sentence(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    write(tmp_path / checkpoint_name(5), **changes)
+    with pytest.raises(ValueError, match=r"does not say which encoder, front end and normalis"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [(SHAPE | {"depth": 3}, "depth"), (SHAPE | {"width": 8}, r"size mismatch.*conv1\.weight")],
+)
+def test_an_encoder_that_has_changed_since_is_a_sentence(
+    tmp_path: Path, shape: dict[str, object], said: str
+) -> None:
+    write(tmp_path / checkpoint_name(5), encoder={"name": "resnet18", "shape": shape})
+    with pytest.raises(ValueError, match=rf"(?s)resnet18 is not what it was.*{said}"):
+        load(tmp_path)
 
 
 def test_the_state_is_plain_json_in_the_header(tmp_path: Path) -> None:
@@ -98,4 +165,76 @@ def test_the_state_is_plain_json_in_the_header(tmp_path: Path) -> None:
     write(path)
     size = int.from_bytes(path.read_bytes()[:8], "little")
     header = json.loads(path.read_bytes()[8 : 8 + size])
-    assert json.loads(header["__metadata__"]["state"])["encoder"] == SHAPE
+    state = json.loads(header["__metadata__"]["state"])
+    assert state["encoder"] == {"name": "resnet18", "shape": SHAPE}
+    assert state["front_end"] == FRONT_END
+
+
+MINE = """
+from pathlib import Path
+from slvr.model.encoders.resnet18 import ResNet18
+
+Path("ran").touch()
+
+class Net(ResNet18):
+    NAME = "net"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder, with modules that leave a trace when they are run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("evil.py").write_text(MINE)
+    Path("evil_package").mkdir()
+    Path("evil_package", "__init__.py").write_text("from pathlib import Path\nPath('ran').touch()")
+    Path("evil_package", "module.py").write_text(MINE)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("evil"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system",
+        "./evil.py:Net",
+        "evil.py:Net",
+        "evil:Net",
+        "evil_package.module:Net",
+        "evil_package.module",
+        "slvr.model.encoders.resnet18:ResNet18",
+        "resnet18 ",
+        "",
+    ],
+)
+def test_what_a_checkpoint_names_is_not_run(folder: Path, name: str) -> None:
+    """Not even imported; an entry of the registry spelled out is a stranger too."""
+    write(folder / checkpoint_name(5), encoder={"name": name, "shape": {"command": "touch ran"}})
+    before = set(sys.modules)
+    with pytest.raises(ValueError, match="which is none of ours") as error:
+        load(folder, allow=("./other.py:Net", "resnet18"))
+    said = str(error.value)
+    assert f"names {name!r}" in said and "is not run" in said
+    assert f"--allow {name}" in said and str(folder / checkpoint_name(5)) in said
+    assert not Path("ran").exists() and set(sys.modules) == before
+
+
+@pytest.mark.parametrize("name", ["./evil.py:Net", "evil:Net", "evil_package.module:Net"])
+def test_what_the_user_typed_is_run(folder: Path, name: str) -> None:
+    expected = write(folder / checkpoint_name(5), name=name)
+    loaded = load(folder, allow=(name,))
+    assert type(loaded.encoder).__name__ == "Net" and Path("ran").exists()
+    x = torch.randn(1, 3, 128, 33)
+    assert torch.equal(loaded.encoder(x, "all"), expected.eval()(x, "all"))
+
+
+def test_what_is_no_encoder_is_not_called_though_it_was_typed(folder: Path) -> None:
+    shape = {"command": "touch ran"}
+    write(folder / checkpoint_name(5), encoder={"name": "os:system", "shape": shape})
+    with pytest.raises(ValueError, match=r"os:system is <built-in.*not a subclass of Encoder"):
+        load(folder, allow=("os:system",))
+    assert not Path("ran").exists()

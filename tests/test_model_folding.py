@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from slvr.model.encoders.folding import folded
-from slvr.model.encoders.resnet18 import TASKS, VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import TASKS, VARIANTS, ResNet18
 from slvr.model.norms import ViewNorm
 
 
 def trained(variant, **options):
     """An encoder whose norms have weights and statistics as after training."""
     torch.manual_seed(0)
-    encoder = Encoder(variant, dim=12, width=8, **options)
+    encoder = ResNet18(variant, dim=12, width=8, **options)
     for module in encoder.modules():
         if isinstance(module, ViewNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)

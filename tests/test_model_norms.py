@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from slvr.model.encoders.resnet18 import VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import TASKS, VARIANTS, ResNet18
 from slvr.model.norms import Passes, ViewNorm, synchronise
-from slvr.model.objectives.contract import SimSiam
+from slvr.model.objectives.simsiam import SimSiam
 
 N_CLIPS = 6
 
@@ -41,7 +41,7 @@ def test_a_call_is_its_passes(n_views, rounds, shape):
 
 
 def test_synchronising_keeps_the_parameters_and_their_names():
-    model = nn.ModuleList([Encoder("series", 12, 8), SimSiam(6, 16, 8)])
+    model = nn.ModuleList([ResNet18("series", 12, 8), SimSiam(6, 16, 8)])
     before = model.state_dict(keep_vars=True)
     synchronise(model.eval())
     after = model.state_dict(keep_vars=True)
@@ -55,8 +55,8 @@ def test_synchronising_keeps_the_parameters_and_their_names():
 
 def synchronised_model(variant):
     torch.manual_seed(0)
-    encoder = Encoder(variant, 12, 4)
-    head = nn.Sequential(nn.Linear(encoder.task_dim, 5), nn.BatchNorm1d(5), nn.ReLU())
+    encoder = ResNet18(variant, 12, 4)
+    head = nn.Sequential(nn.Linear(encoder.dims["contrastive"], 5), nn.BatchNorm1d(5), nn.ReLU())
     model = nn.ModuleDict({"encoder": encoder, "head": head}).double()
     synchronise(model)
     return model
@@ -65,9 +65,9 @@ def synchronised_model(variant):
 def train_once(model, rows):
     """Outputs, gradients and buffers after one step's backward pass on these rows of the batch."""
     generator = torch.Generator().manual_seed(1)
-    x1, x2 = torch.randn(2, N_CLIPS, 3, 32, 40, generator=generator, dtype=torch.float64)
-    (c1, c2), (p1, p2) = model["encoder"].both(x1[rows], x2[rows])
-    out = torch.stack([model["head"](h) for h in (c1, c2, p1, p2)], dim=1)
+    views = torch.randn(2, N_CLIPS, 3, 32, 40, generator=generator, dtype=torch.float64)
+    embedded = model["encoder"].embed(views[:, rows], TASKS)
+    out = torch.stack([model["head"](h) for task in TASKS for h in embedded[task].clips], dim=1)
     out.square().sum((1, 2)).mean().backward()
     values = {"outputs": out.detach()}
     values |= {f"gradient of {name}": p.grad for name, p in model.named_parameters()}

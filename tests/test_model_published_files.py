@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from slvr.model.checkpoint import load_encoder
-from slvr.model.encoders.resnet18 import Encoder
+from slvr.model.checkpoint import PUBLISHED_FRONT_END, load_model
+from slvr.model.encoders.resnet18 import ResNet18
 from slvr.model.released import ReleasedName, parse_released_name, published_names, read_released
 
 NAME = "AS_BAL_simsiam_trans_1_0_parallel_2_3__100_5e-05_21022023-145537.pt"
 
 
-def published(path: Path, variant: str, prefix: str = "backbone.") -> Encoder:
+def unasked(name: str, where: str) -> type[ResNet18]:
+    raise AssertionError("a published file names no class")
+
+
+def published(path: Path, variant: str, prefix: str = "backbone.") -> ResNet18:
     torch.manual_seed(0)
-    encoder = Encoder(variant)
+    encoder = ResNet18(variant)
     names = published_names(encoder)
     tensors = {prefix + names[name]: tensor for name, tensor in encoder.state_dict().items()}
     torch.save(tensors, path)
@@ -41,21 +45,22 @@ def test_the_name_tells_how_it_was_trained() -> None:
 @pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
 def test_a_published_file_is_an_encoder(tmp_path: Path, prefix: str) -> None:
     expected = published(tmp_path / NAME, "parallel", prefix)
-    loaded = load_encoder(tmp_path / NAME)
+    loaded = load_model(tmp_path / NAME, unasked)
     x = torch.randn(1, 3, 128, 33)
     assert torch.equal(loaded.encoder(x, "all"), expected(x, "all"))
-    assert loaded.config["variant"] == "parallel" and loaded.step == 0
-    assert loaded.config["normalise"] == "published"
+    assert loaded.config["encoder"] == {"variant": "parallel"} and loaded.step == 0
+    assert loaded.front_end == PUBLISHED_FRONT_END and loaded.normalisation == "published"
+    assert loaded.config["recipe"] == f"published {NAME}"
 
 
 def test_a_wrong_or_unknown_variant_is_a_sentence(tmp_path: Path) -> None:
     published(tmp_path / NAME, "bn")
     with pytest.raises(ValueError, match=r"does not fit variant 'parallel'.*variant 'bn'"):
-        load_encoder(tmp_path / NAME)
-    assert load_encoder(tmp_path / NAME, variant="bn").encoder.variant == "bn"
+        load_model(tmp_path / NAME, unasked)
+    assert load_model(tmp_path / NAME, unasked, variant="bn").encoder.shape()["variant"] == "bn"
     (tmp_path / NAME).rename(tmp_path / "mine.pt")
     with pytest.raises(ValueError, match=r"does not say which variant.*--variant"):
-        load_encoder(tmp_path / "mine.pt")
+        load_model(tmp_path / "mine.pt", unasked)
 
 
 class Malicious:

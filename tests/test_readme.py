@@ -1,24 +1,35 @@
-"""Every command and every line of Python in the README works as it stands."""
+"""What the README and the pages beside it say is so: commands, Python, paths, tables."""
 
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 
-from conftest import noise, run
+from conftest import ROOMS, noise, run
 from slvr.ingest.cli import main as ingest
 from slvr.ingest.recipes import RECIPES as DATASETS
 from slvr.shards.clip import Clip, Source
-from slvr.shards.manifest import CLIPS, clip_row, write_clips
-from slvr.train.config import RECIPES
+from slvr.shards.rows import CLIPS, Row, read_rows, write_rows
+from slvr.train.recipes import RECIPES
+from test_house import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.S)
+PYTHON = [
+    code
+    for page in (README, (ROOT / "docs" / "python.md").read_text())
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.S)
+]
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line]
 
 
@@ -54,11 +65,35 @@ def test_the_folder_commands_and_the_python_do_what_they_say(tmp_path: Path) -> 
     for line in ours:
         done = run(*shlex.split(line), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    for code in [text for kind, text in BLOCKS if kind == "python"]:
+    shards = tmp_path / "shards" / "my_sounds"  # its table is what the README says of it
+    assert (shards / "dataset.json").read_text().startswith('{\n "schema": 2,')
+    assert '`"schema": 2`' in README and {"labels", "events", "attributes"} == {
+        word
+        for row in README.splitlines()
+        if row.startswith(f"| `{CLIPS}`")
+        for word in re.findall(r"`(\w+)`", row)
+    }
+    for row in read_rows(shards / CLIPS):
+        clip = row.clip
+        assert (clip.source_format, clip.source_codec) == ("wav", "pcm_s16le")
+        assert (clip.source_rate_hz, clip.source_channels, clip.source_bytes) == (8000, 1, 8044)
+    small = ("--recipe", "demo", "--steps", "1", "--batch", "2", "--clip-s", "0.2")
+    done = run("train", *small, "--shards", "shards/my_sounds", "--out", "runs/mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = []
+    for code in PYTHON:
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert re.fullmatch(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", done.stdout)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert re.match(r"class_\d_\d_wav_\w+ 8000 \['class_\d'\]\n", said[0])
+    assert "torch.Size([2, 4, 16000]) ('pitch_shift', 'white_noise'" in said[1]
+    assert said[2].startswith("torch.Size([256]) {'contrastive': slice(0, 128")
+    assert said[3].startswith("{'ok': 4} ") and "int16" in said[3]
+    assert said[4] == "torch.Size([2, 4, 16000]) True\n"
+    assert said[5] == "torch.Size([2, 4, 3, 128, 32])\n"
+    assert said[6].startswith("torch.Size([2, 256]) None {")
 
 
 def test_the_example_of_diff_is_what_diff_prints(
@@ -82,9 +117,9 @@ def test_the_example_of_diff_is_what_diff_prints(
         for n, fate in counts:
             status, reason, pcm = fates[fate][side]
             for _ in range(int(n)):
-                clip = Clip(f"clip_{len(rows)}", "eval", Source("x"), pcm_sha256=pcm)
-                rows.append(clip_row(clip) | {"status": status, "reason": reason})
-        write_clips(directory / CLIPS, rows)
+                known = {"status": status, "reason": reason, "pcm_sha256": pcm}
+                rows.append(Row(Clip(f"clip_{len(rows)}", "eval", Source("x"), **known)))
+        write_rows(directory / CLIPS, rows)
     assert ingest(["diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert capsys.readouterr().out == example.partition("\n")[2]
 
@@ -92,7 +127,69 @@ def test_the_example_of_diff_is_what_diff_prints(
 def test_names_in_the_readme_exist() -> None:
     for name in ("simclr", "simsiam", "predictive", "demo", "mtslvr-simsiam-bn"):
         assert name in RECIPES and name in README
-    for path in re.findall(r"`((?:ingest|pipeline|tests|model)/[\w/]+\.py)`", README):
-        assert (ROOT / path).is_file(), path
     for name in DATASETS:
         assert f"ingest {name}" in README or f"make {name}" in README
+
+
+def table(page: str, first: str) -> list[list[str]]:
+    """The rows of the table whose first heading is this one, cells without backquotes."""
+    lines = page.partition(f"| {first} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_paths_and_names_in_the_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    folders = "|".join((*ROOMS, "tests", "src"))
+    for path in re.findall(rf"`((?:{folders})/[\w/.]*)`", text):
+        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([\w./-]+)\)", text):
+        assert (ROOT / link).is_file(), link
+    for name in re.findall(r"`(slvr\.[\w.]+\.[A-Z]\w+)`", text):
+        module, _, found = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), found), name
+
+
+def test_contributing_says_who_may_import_whom() -> None:
+    said = {
+        room.strip("/"): re.findall(r"\w+", who) for room, _, who in table(CONTRIBUTING, "room")
+    }
+    assert said == {room: sorted(may) for room, may in MAY_IMPORT.items()}
+    assert {room.strip("/") for room, _ in table(README, "room")} == set(ROOMS)
+
+
+def test_contributing_names_targets_of_make() -> None:
+    for command, _ in table(CONTRIBUTING, "command"):
+        line = [*command.split(), "--dry-run"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def checks() -> list[str]:
+    """What `make test` runs, in order."""
+    line = ["make", "--dry-run", "--assume-old=.venv/extras", "test"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_before_a_commit_runs_what_make_test_runs_but_the_tests() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    of_make = checks()
+    assert [hook["entry"] for hook in repository["hooks"]] == of_make[:-1]
+    assert ".venv/bin/pytest" in of_make[-1]
+
+
+def test_the_workflow_runs_make_test_on_every_python_that_is_promised() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"].values()
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    assert [run.split()[:2] for run in runs] == [["make", "test"]]
+    promised = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if ":: 3." in name]
+    assert job["strategy"]["matrix"]["python"] == promised
+    assert PROJECT["requires-python"] == f">={promised[0]}"
+
+
+def test_the_changelog_knows_this_version() -> None:
+    versions = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert versions[0] == "Unreleased"
+    assert versions[1] == PROJECT["version"]

@@ -1,27 +1,30 @@
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slvr.shards.audio import with_audio
-from slvr.shards.clip import Clip, Source
+from slvr.shards.clip import Clip, Event, Source
 from slvr.shards.compare import KINDS, compare
-from slvr.shards.manifest import CLIPS, Row, clip_row, write_clips
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import CLIPS, Row, read_rows, write_rows
+
+CHIRP, CALL = Event("chirp", 0.5, 1.0), Event("call", 0.5, 1.0)
 
 
 def row(key: str, status: str = "ok", reason: str = "", pcm: str = "00", **other: object) -> Row:
-    clip = clip_row(Clip(key, "train", Source(f"{key}.wav"), labels=("bird", "sea")))
-    return clip | {"status": status, "reason": reason, "pcm_sha256": pcm} | other
+    known = {"labels": ("bird", "sea"), "events": (CHIRP,), "attributes": {"take": 1}} | other
+    clip = Clip(key, "train", Source(f"{key}.wav"), status=status, reason=reason, pcm_sha256=pcm)
+    return Row(dataclasses.replace(clip, **known))
 
 
 def table(path: Path, rows: list[Row]) -> Path:
     path.mkdir(exist_ok=True)
-    write_clips(path / CLIPS, rows)
+    write_rows(path / CLIPS, rows)
     return path
 
 
@@ -31,18 +34,29 @@ A = [
     row("changed", pcm="01"),
     row("lost"),
     row("private", "gone", "private", ""),
-    row("moved", labels=["bird"]),
+    row("moved", labels=("bird",)),
+    row("other_event", events=(CHIRP, CALL)),
+    row("other_time", events=(dataclasses.replace(CHIRP, end_s=1.1),)),
+    row("other_take", attributes={"take": 2}),
+    row("other_type", attributes={"take": "1"}),
+    row("order", attributes={"take": 1, "fold": 2}),
     row("other_split", split="validation"),
     row("alone"),
     row("alone_failed", "corrupt", "no audio", ""),
 ]
+WORDS = "different split, labels, events or attributes"
 B = [
     row("same"),
     row("gone", "gone", "removed", "", detail="in other words"),
     row("changed", pcm="02"),
     row("lost", "blocked", "bot check", ""),
     row("private", "gone", "removed", ""),
-    row("moved", labels=["bird", "sea"]),
+    row("moved"),
+    row("other_event", events=(CHIRP,)),
+    row("other_time"),
+    row("other_take"),
+    row("other_type"),
+    row("order", attributes={"fold": 2, "take": 1}),
     row("other_split"),
     row("new"),
 ]
@@ -51,46 +65,50 @@ B = [
 def test_each_key_is_of_one_kind(tmp_path: Path) -> None:
     found = compare(table(tmp_path / "a", A), table(tmp_path / "b", B))
     assert found.counts == {
-        "same PCM": 1,
+        "same PCM": 2,
         "same failure": 1,
         "only in A": 2,
         "only in B": 1,
         "different status or reason": 2,
         "different PCM": 1,
-        "different labels or split": 2,
+        WORDS: 6,
     }
     assert dict(zip(found.differences["key"], found.differences["kind"], strict=True)) == {
         "alone": "only in A",
         "alone_failed": "only in A",
         "changed": "different PCM",
         "lost": "different status or reason",
-        "moved": "different labels or split",
+        "moved": WORDS,
         "new": "only in B",
-        "other_split": "different labels or split",
+        "other_event": WORDS,
+        "other_split": WORDS,
+        "other_take": WORDS,
+        "other_time": WORDS,
+        "other_type": WORDS,
         "private": "different status or reason",
     }
     assert not found.same
     assert found.verdict == (
         "different: 2 only in A, 1 only in B, 2 different status or reason, 1 different PCM, "
-        "2 different labels or split (besides 1 same PCM, 1 same failure)"
+        f"6 {WORDS} (besides 2 same PCM, 1 same failure)"
     )
 
 
 def test_reasons_of_both_sides_are_counted(tmp_path: Path) -> None:
     found = compare(table(tmp_path / "a", A), table(tmp_path / "b", B))
-    assert found.reasons["n"].sum() == 10 == sum(found.counts.values())
+    assert found.reasons["n"].sum() == 15 == sum(found.counts.values())
     reasons = {tuple(values[:-1]): values[-1] for values in found.reasons.to_numpy().tolist()}
     assert reasons["different status or reason", "ok", "", "blocked", "bot check"] == 1
     assert reasons["only in A", "corrupt", "no audio", "", ""] == 1
     assert reasons["same failure", "gone", "removed", "gone", "removed"] == 1
-    assert reasons["different labels or split", "ok", "", "ok", ""] == 2
+    assert reasons[WORDS, "ok", "", "ok", ""] == 6
 
 
 def test_lines_say_what_became_of_what(tmp_path: Path) -> None:
     lines = compare(table(tmp_path / "a", A), table(tmp_path / "b", B)).lines()
-    assert lines[0] == "2 different labels or split (ok)"
+    assert lines[0] == f"6 {WORDS} (ok)"
     assert set(lines[1:]) == {
-        "1 same PCM (ok)",
+        "2 same PCM (ok)",
         "1 same failure (gone: removed)",
         "1 only in A (ok)",
         "1 only in A (corrupt: no audio)",
@@ -128,8 +146,11 @@ def test_one_sample_makes_the_difference(
     pcm[100] += 1
     key = one.clips("train")["key"][0]
     changed = with_audio(Clip(key, "train", Source("x")), pcm, "flac").pcm_sha256
-    rows = pq.read_table(one.path / CLIPS).to_pylist()
-    other = [r | {"pcm_sha256": changed} if r["key"] == key else r for r in rows]
+    rows = read_rows(one.path / CLIPS)
+    other = [
+        Row(dataclasses.replace(row.clip, pcm_sha256=changed)) if row.clip.key == key else row
+        for row in rows
+    ]
     found = compare(table(tmp_path / "a", rows), table(tmp_path / "b", other))
     assert list(found.differences["key"]) == [key]
     assert found.counts["different PCM"] == 1
@@ -165,7 +186,7 @@ def test_a_table_that_is_absent_broken_or_repeats_a_key(tmp_path: Path) -> None:
         compare(good, tmp_path / "nowhere")
     broken = table(tmp_path / "broken", A)
     (broken / CLIPS).write_bytes(b"no parquet")
-    with pytest.raises(ValueError, match=r"unreadable: .*; see `ingest verify"):
+    with pytest.raises(ValueError, match=r"unreadable: .*; take another copy"):
         compare(broken, good)
     with pytest.raises(ValueError, match="key same occurs twice"):
         compare(good, table(tmp_path / "twice", [*A, row("same")]))

@@ -7,8 +7,8 @@ import pytest
 
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import CLIPS, CLIPS_SCHEMA
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import CLIPS, CLIPS_SCHEMA, COLUMNS
 
 MakeDirectory = Callable[..., ShardDirectory]
 
@@ -29,6 +29,16 @@ def test_it_is_valid_and_its_records_are_the_rows(
         assert record["clips/key"].decode() == row["key"]
         assert record["clips/n_samples"] == row["n_samples"]
         assert [label.decode() for label in record["clips/labels"]] == row["labels"]
+        assert record["clips/events"] == [
+            {
+                "clips/events/label": event["label"].encode(),
+                "clips/events/start_s": event["start_s"],
+                "clips/events/end_s": event["end_s"],
+            }
+            for event in row["events"]
+        ]
+        assert json.loads(record["clips/attributes"]) == row["attributes"]
+    assert sum(len(record["clips/events"]) for record in records) == 6
     assert {record["clips/status"] for record in records} == {b"ok", b"gone"}
 
 
@@ -43,7 +53,9 @@ def test_it_says_what_the_manifest_says_but_the_date_that_nobody_knows(
     assert metadata.url == "https://example.org/data" and metadata.license == ["CC0-1.0"]
     assert metadata.version == "1"
     (clips,) = metadata.record_sets
-    assert [field.id for field in clips.fields if field.is_array] == ["clips/labels"]
+    arrays = [field.id for field in clips.fields if field.is_array]
+    assert arrays == ["clips/labels", "clips/events"]
+    assert [field.description for field in clips.fields] == [each.description for each in COLUMNS]
     assert len(metadata.ctx.issues.warnings) == 1
     assert "datePublished" in metadata.ctx.issues.report()
 

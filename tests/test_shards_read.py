@@ -1,5 +1,7 @@
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +79,8 @@ def test_missing_manifest_says_incomplete_and_how_to_go_on(make_directory: MakeD
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 99}, "schema_version is 99, expected 1"),
+        ({"schema": 99}, "schema is 99, expected 2"),
+        ({"schema": None}, "schema is None, expected 2"),
         ({"colour": "red"}, "unknown"),
         ({"sample_rate_hz": 44100}, "44100 Hz, expected 16000 Hz"),
     ],
@@ -104,3 +107,41 @@ def test_a_damaged_clip_names_shard_key_and_what_to_run(tmp_path: Path) -> None:
     i = directory.clips("train")["shard"].tolist().index("train-000001.tar")
     with pytest.raises(ValueError, match=r"train-000001.tar: clip clip_0001: .*ingest verify"):
         directory.dataset("train")[i]
+
+
+def test_opening_reading_and_verifying_load_no_torch(make_directory: MakeDirectory) -> None:
+    code = """
+import sys
+from pathlib import Path
+from slvr.shards.common import pcm_hashes
+from slvr.shards.read import ClipDataset, ShardDirectory
+from slvr.shards.verify import verify
+from slvr.ingest.cli import main
+
+directory = ShardDirectory.open(sys.argv[1])
+assert verify(directory) == [] and len(directory.rows()) == 13
+assert len(directory.dataset("train")[0]) and len(pcm_hashes(sys.argv[1])) == 12
+assert main(["verify", sys.argv[1]]) == 0
+assert not {"torch", "webdataset"} & sys.modules.keys()
+assert len(list(directory.stream("train"))) == 12 and "webdataset" in sys.modules
+"""
+    line = [sys.executable, "-c", code, str(make_directory().path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_directory_of_schema_1_is_refused_with_a_way_out(make_directory: MakeDirectory) -> None:
+    path = make_directory().path
+    fields = json.loads((path / "dataset.json").read_text())
+    assert fields.pop("schema") == 2
+    (path / "dataset.json").write_text(json.dumps(fields | {"schema_version": 1}))
+    with pytest.raises(ValueError, match=r"schema 1 .*another --out, or remove the directory"):
+        ShardDirectory.open(path)
+
+
+def test_a_manifest_that_is_no_object_is_refused(make_directory: MakeDirectory) -> None:
+    path = make_directory().path
+    for text in ("[]", "3", "{", '{"schema": 2, "shards": 3}', "\xff"):
+        (path / "dataset.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError, match=r"dataset\.json: fields are missing or unknown"):
+            ShardDirectory.open(path)

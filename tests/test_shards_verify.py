@@ -7,8 +7,8 @@ import pytest
 
 from slvr.shards.croissant import CROISSANT
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import CLIPS
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import CLIPS
 from slvr.shards.verify import verify
 
 MakeDirectory = Callable[..., ShardDirectory]

@@ -12,12 +12,14 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import noise, write_directory
+from conftest import described, noise, write_directory
 from slvr.shards.audio import decode, encode, pcm_sha256, with_audio
 from slvr.shards.clip import Clip, Source
+from slvr.shards.manifest import ShardInfo
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import Row
 from slvr.shards.verify import verify
-from slvr.shards.write import ShardWriter
+from slvr.shards.write import ShardWriter, finish
 
 MakeDirectory = Callable[..., ShardDirectory]
 
@@ -28,6 +30,27 @@ def test_same_clips_same_bytes(make_directory: MakeDirectory) -> None:
     assert names > {"train-000000.tar", "clips.parquet", "croissant.json", "dataset.json"}
     for name in names:
         assert (a.path / name).read_bytes() == (b.path / name).read_bytes()
+
+
+def test_the_order_of_rows_leaves_no_trace(tmp_path: Path) -> None:
+    fates = [("b", "ok"), ("a", "silent"), ("b", "gone"), ("a", "ok"), ("b", "corrupt")]
+    made = []
+    for order in (fates, fates[::-1], sorted(fates)):
+        path = tmp_path / f"{len(made)}" / "data"
+        path.mkdir(parents=True)
+        rows = [
+            Row(Clip(f"{split}_{status}", split, Source("x"), status=status))
+            for split, status in order
+        ]
+        shard = ShardInfo("a-000000.tar", "a", 1, "0", 2)  # in place of two shards of one clip
+        finish(path, rows, [shard], described("data"))
+        made.append({file.name: file.read_bytes() for file in path.iterdir()})
+    assert made[0] == made[1] == made[2]
+    counts = json.loads(made[0]["dataset.json"])["counts"]
+    assert [(split, list(statuses)) for split, statuses in counts.items()] == [
+        ("a", ["ok", "silent"]),
+        ("b", ["corrupt", "gone", "ok"]),
+    ]
 
 
 def test_members_are_sorted_and_anonymous(make_directory: MakeDirectory) -> None:
@@ -91,9 +114,17 @@ def test_hugging_face_datasets_streams_them(
     directory = make_directory()
     files = [str(path) for path in sorted(directory.path.glob("*.tar"))]
     # bytes in place of its Audio feature, which needs torchcodec and a system FFmpeg
-    text = datasets.Value("string")
+    text, number = datasets.Value("string"), datasets.Value("float64")
     features = datasets.Features(
-        {"__key__": text, "flac": datasets.Value("binary"), "json": {"pcm_sha256": text}}
+        {
+            "__key__": text,
+            "flac": datasets.Value("binary"),
+            "json": {
+                "pcm_sha256": text,
+                "events": [{"label": text, "start_s": number, "end_s": number}],
+                "attributes": {"pitch": datasets.Value("int64"), "level_db": number},
+            },
+        }
     )
     stream = datasets.load_dataset(
         "webdataset", data_files={"train": files}, split="train", streaming=True, features=features
@@ -101,7 +132,10 @@ def test_hugging_face_datasets_streams_them(
     samples = list(stream)
     assert sorted(sample["__key__"] for sample in samples) == [f"clip_{i:04d}" for i in range(12)]
     for sample in samples:
-        assert pcm_sha256(decode(sample["flac"])) == sample["json"]["pcm_sha256"]
+        fields, i = sample["json"], int(sample["__key__"][5:])
+        assert pcm_sha256(decode(sample["flac"])) == fields["pcm_sha256"]
+        assert fields["attributes"] == {"pitch": i, "level_db": -i / 4}
+        assert [event["label"] for event in fields["events"]] == ["click"] * (i % 2 == 0)
 
 
 def test_the_index_is_the_one_of_wds2idx(make_directory: MakeDirectory) -> None:

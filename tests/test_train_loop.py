@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -11,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from conftest import ABOUT, command, configured, run, write_directory
+from conftest import command, configured, described, run, write_directory
 from slvr.command.named import stored
 from slvr.model.checkpoint import (
     LoadedModel,
@@ -27,6 +25,7 @@ from slvr.model.checkpoint import (
 from slvr.model.encoders.registry import ENCODERS
 from slvr.pipeline.normalise import to_float
 from slvr.shards.read import ShardDirectory
+from slvr.shards.rows import read_rows
 from slvr.shards.write import finish
 from slvr.train.build import build_model, build_stage
 from slvr.train.config import TrainConfig
@@ -312,14 +311,12 @@ def write_splits(path: Path) -> ShardDirectory:
     rows, infos = [], []
     for part in (path, path / "other"):
         found = ShardDirectory.open(part)
-        rows += pq.read_table(part / "clips.parquet").to_pylist()
+        rows += read_rows(part / "clips.parquet")
         infos += found.manifest.shards
-        about = dataclasses.asdict(found.manifest)
     for file in (path / "other").glob("validation*"):
         file.rename(path / file.name)
-    rows = [row for row in rows if row["status"] == "ok"]
-    kept = ("name", "codec", "sample_rate_hz", "labels", *ABOUT)
-    finish(path, rows, infos, **{name: about[name] for name in kept})
+    rows = [row for row in rows if row.clip.status == "ok"]
+    finish(path, rows, infos, described(path.name, labels=found.manifest.labels))
     return ShardDirectory.open(path)
 
 

@@ -1,21 +1,23 @@
 """Recipes train what their names say, on the real command."""
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from conftest import run
-from slvr.model.objectives.contract import AugmentationPrediction, AugSelf, Joint
+from conftest import configured, run
+from slvr.model.objectives.augself import AugSelf
+from slvr.model.objectives.mlap import MLAP
 from slvr.pipeline.augmentations import ColouredNoise
-from slvr.pipeline.views.chains import Views
+from slvr.pipeline.views.chains import Chains
 from slvr.shards.read import ShardDirectory
-from slvr.train.config import TrainConfig
-from slvr.train.objectives import build_objective
+from slvr.train.build import build_model, build_stage
 
-SMALL = ["--clip-s", "0.2", "--width", "4", "--dim", "20", "--batch", "8", "--lr", "1e-3"]
-SMALL += ["--workers", "0", "--log-every", "1", "--accelerator", "cpu"]
+SMALL = ["--clip-s", "0.2", "--encoder.width", "4", "--encoder.dim", "20", "--batch", "8"]
+SMALL += ["--lr", "1e-3", "--workers", "0", "--log-every", "1", "--accelerator", "cpu"]
 
 
 def losses(out: Path, name: str = "log.csv") -> list[dict[str, float]]:
@@ -24,15 +26,18 @@ def losses(out: Path, name: str = "log.csv") -> list[dict[str, float]]:
 
 
 def test_objectives_fit_the_labels_and_parameters_of_the_views() -> None:
-    views = Views([*Views().augmentations.values(), ColouredNoise("eighth", f_decay=(0, 1))])
-    config = TrainConfig("x")
-    assert build_objective("none", 10, config, views) is None
-    mlap = build_objective("mlap", 10, config, views)
-    assert isinstance(mlap, AugmentationPrediction) and mlap.head.layer4.out_features == 8
-    both = build_objective("mlap+augself", 10, config, views)
-    assert isinstance(both, Joint) and list(both.parts) == ["mlap", "augself"]
-    augself = both.parts["augself"]
+    views = Chains([*Chains().augmentations.values(), ColouredNoise("eighth", f_decay=(0, 1))])
+    config = configured(
+        recipe="mtslvr-augself-simclr-split", encoder__width=4, encoder__dim=20, clip_s=0.2
+    )
+    stage = build_stage(config.parts, 0.2, "published", torch.device("cpu"))
+    model = build_model(config.parts, dataclasses.replace(stage, views=views))
+    assert list(model.heads) == ["simclr", "mlap", "augself"]
+    mlap, augself = model.heads["mlap"], model.heads["augself"]
+    assert isinstance(mlap, MLAP) and mlap.head.layer4.out_features == 8
     assert isinstance(augself, AugSelf) and augself.columns.tolist()[-3:] == [6, 7, 7]
+    alone = configured(recipe="simclr", encoder__width=4, encoder__dim=20)
+    assert list(build_model(alone.parts, stage).heads) == ["simclr"]
 
 
 @pytest.mark.parametrize(
@@ -48,20 +53,23 @@ def test_a_recipe_with_augself_trains_and_validates(
     assert done.returncode == 0, done.stderr
     rows = losses(tmp_path / "run")
     assert [row["step"] for row in rows] == [1, 2, 3]
-    assert all(
-        row["total"] == pytest.approx(row["contrastive"] + row["predictive"]) for row in rows
-    )
+    terms = [name for name in rows[0] if name not in ("step", "lr", "total")]
+    predicts = ["mlap.bce", "augself.mse"] if recipe.startswith("mtslvr") else ["augself.mse"]
+    contrastive = "simsiam.cosine" if "simsiam" in recipe else "simclr.nt_xent"
+    assert terms == [contrastive, *predicts]
+    assert all(row["total"] == pytest.approx(sum(row[name] for name in terms)) for row in rows)
     (measured,) = losses(tmp_path / "run", "validation.csv")
-    assert "r2_time_shift.shift" in measured
-    assert ("ap_time_shift" in measured) == ("mlap" in measured) == recipe.startswith("mtslvr")
+    assert list(measured)[: 2 + len(terms)] == ["step", "total", *terms]
+    assert "augself.r2_time_shift.shift" in measured
+    assert ("mlap.ap_time_shift" in measured) == recipe.startswith("mtslvr")
 
 
 def test_what_augself_asks_for_can_be_learnt(
     make_directory: Callable[..., ShardDirectory], tmp_path: Path
 ) -> None:
     make_directory("data", n_clips=8)
-    line = ["--shards", "data", "--contrastive", "none", "--predictive", "augself", *SMALL]
+    line = ["--shards", "data", "--objectives", "augself@predictive", *SMALL]
     done = run("train", *line, "--steps", "120", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    total = [row["predictive"] for row in losses(tmp_path / "run")]
+    total = [row["augself.mse"] for row in losses(tmp_path / "run")]
     assert sum(total[-30:]) < 0.9 * sum(total[:30])

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import configured, write_directory
+from slvr.model.learner import Learner
 from slvr.shards.read import ShardDirectory
-from slvr.train.config import RECIPES, TrainConfig
+from slvr.train.build import build_model, build_stage
+from slvr.train.config import TrainConfig
 from slvr.train.log import RATES, progress_note
-from slvr.train.loop import build_model, train
+from slvr.train.loop import train
+from slvr.train.recipes import RECIPES
 from slvr.train.report import count_parameters
-from slvr.train.views import build_views
 
 MakeDirectory = Callable[..., ShardDirectory]
 PARAMETERS = {  # of the encoder, as published
@@ -27,9 +30,16 @@ PARAMETERS = {  # of the encoder, as published
 
 
 def small(directory: ShardDirectory, **options: object) -> TrainConfig:
-    settings = {"width": 4, "dim": 20, "clip_s": 0.2, "batch": 4, "steps": 6, "log_every": 1}
-    fixed = {"accelerator": "cpu", "devices": "1", "lr": 1e-3, "workers": 0}
-    return TrainConfig(str(directory.path), **(settings | fixed | options))
+    settings = {"encoder__width": 4, "encoder__dim": 20, "clip_s": 0.2, "batch": 4, "steps": 6}
+    fixed = {"log_every": 1, "accelerator": "cpu", "devices": "1", "lr": 1e-3, "workers": 0}
+    return configured(directory.path, **(settings | fixed | options))
+
+
+def model_of(config: TrainConfig) -> Learner:
+    stage = build_stage(
+        config.parts, config.data.clip_s, config.data.normalise, torch.device("cpu")
+    )
+    return build_model(config.parts, stage)
 
 
 class Page(HTMLParser):
@@ -68,8 +78,6 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainConfig]:
     """A run that stops early: after its first validation nothing is progress."""
-    from conftest import write_directory
-
     path = tmp_path_factory.mktemp("report")
     directory = write_directory(path / "data", n_clips=20)
     config = small(directory, holdout=0.4, validate_every=2, patience=2, min_delta=1e9, steps=40)
@@ -99,7 +107,10 @@ def test_the_page_shows_every_measure_with_its_last_value(
             if name != "step" and value:
                 said = captions[captions.index(name) + 1]
                 assert f"{float(value):.4g}" in said, name
-    assert page.tags.count("svg") == 3 + 1 + 2 + 7 + 3
+    # losses, learning rate, rates, and what validation shows of simclr and mlap
+    assert page.tags.count("svg") == 3 + 1 + 2 + 3 + 7
+    for name in ("simclr", "mlap"):
+        assert f"What {name} has learnt" in captions
     assert "6 of 40 steps" in page.text
     best = rows(run / "validation.csv")[0]
     assert f"best.safetensors, step 2, validation loss {float(best['total']):.4f}" in page.text
@@ -113,7 +124,7 @@ def test_a_run_without_validation_has_a_page_too(
     train(config, tmp_path / "run")
     page = Page(tmp_path / "run" / "report.html")
     assert page.tags.count("svg") == 3 + 1 + 2 and "best.safetensors" not in page.text
-    model = build_model(config, build_views(config))
+    model = model_of(config)
     encoder, whole = count_parameters(model)
     assert encoder == sum(p.numel() for p in model.encoder.parameters()) < whole
     said = f"{encoder:,} parameters in the encoder, {whole:,} with the heads"
@@ -123,11 +134,13 @@ def test_a_run_without_validation_has_a_page_too(
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "demo"])
 def test_parameters_are_counted_as_published(recipe: str) -> None:
-    config = TrainConfig("x", **{"recipe": recipe, **RECIPES[recipe]})
-    views = build_views(config)
+    config = configured(recipe=recipe)
+    parts = config.parts
+    stage = build_stage(parts, 0.2, "published", torch.device("cpu"))
     with torch.device("meta"):
-        encoder, whole = count_parameters(build_model(config, views))
-    assert encoder == PARAMETERS[config.variant]
+        encoder, whole = count_parameters(build_model(parts, stage))
+    variant, quantities = parts.encoder.config.variant, stage.views.quantities
+    assert encoder == PARAMETERS[variant]
     heads = {  # their layers by hand, of the width of one task's embedding
         "simclr": lambda d: d * d + d + d * 256 + 256,
         "simsiam": lambda d: (
@@ -139,11 +152,14 @@ def test_parameters_are_counted_as_published(recipe: str) -> None:
         "mlap": lambda d: (
             (d * 256 + 3 * 256) + (256 * 64 + 3 * 64) + (64 * 16 + 3 * 16) + (16 * 7 + 7)
         ),
-        "none": lambda d: 0,
+        "augself": lambda d: (
+            (2 * d * 512 + 3 * 512)
+            + (512 * 512 + 3 * 512)
+            + (512 * len(quantities) + len(quantities))
+        ),
     }
-    if {config.contrastive, config.predictive} <= heads.keys():
-        dim = 1000 if config.variant == "none" else 500
-        assert whole == encoder + heads[config.contrastive](dim) + heads[config.predictive](dim)
+    dim = 1000 if variant == "none" else 500
+    assert whole == encoder + sum(heads[name](dim) for name in parts.objectives)
 
 
 def test_rates_are_kept_apart_from_what_repeats(
@@ -168,7 +184,7 @@ def assert_same_losses(a: Path, b: Path, tolerance: float) -> None:
     first, second = rows(a / "log.csv"), rows(b / "log.csv")
     assert len(first) == len(second) == 6
     for one, other in zip(first, second, strict=True):
-        for name in ("total", "contrastive", "predictive"):
+        for name in ("total", "simclr.nt_xent", "mlap.bce"):
             if one[name]:
                 assert float(one[name]) == pytest.approx(float(other[name]), abs=tolerance), name
 
@@ -178,7 +194,9 @@ def test_without_the_exact_speedups_the_run_is_the_same_up_to_rounding(
 ) -> None:
     directory = make_directory()
     for name, exact_speedups in {"with": True, "without": False}.items():
-        config = small(directory, exact_speedups=exact_speedups, lr=1e-5, schedule="constant")
+        config = small(
+            directory, encoder__exact_speedups=exact_speedups, lr=1e-5, schedule="constant"
+        )
         train(config, tmp_path / name)
     assert_same_losses(tmp_path / "with", tmp_path / "without", 1e-4)
     assert rows(tmp_path / "with" / "log.csv") != rows(tmp_path / "without" / "log.csv")

@@ -34,9 +34,12 @@ def run(config: TrainConfig) -> int:
 
 def _check_paths(config: TrainConfig) -> None:
     """Refuses paths that are not there before torch is loaded, which takes seconds."""
+    from slvr.shards.files import is_remote
     from slvr.shards.read import ShardDirectory
 
     ShardDirectory.open(config.data.shards)
-    for path in (config.output.init, config.data.only):
-        if path is not None and not Path(path).exists():
+    # a run that goes on has its own weights
+    init = None if config.output.resume else config.output.init
+    for path in (init, config.data.only):
+        if path is not None and not is_remote(path) and not Path(path).exists():
             raise ValueError(f"{path}: no such file or folder; see `train --help`")

@@ -27,6 +27,13 @@ Settings = dict[str, Any]
 
 DOORS: dict[str, Registry] = {"front_end": FRONT_ENDS, "views": VIEWS, "encoder": ENCODERS}
 """What a recipe chooses one of -> from which."""
+SIGNS = {
+    "--front-end": "log_mel",
+    "--views": "sample",
+    "--encoder": "embed",
+    "--objectives": "terms",
+}
+"""Flag -> a member that the classes behind it have, and those behind the others have not."""
 HEADS = "objectives.heads"
 HEAD = re.compile(r"(?P<name>[^@=:]+(?::\w+)?)(?:@(?P<task>\w+))?(?:=(?P<weight>[^:@]+))?")
 EVERY_TASK = "all"
@@ -94,12 +101,31 @@ def head_name(text: str) -> str:
     """What the head of an objective is called: its name in the registry, or its class's own."""
     if text in OBJECTIVES:
         return text
+    _config_of(text, OBJECTIVES, "--objectives")
     name: str = named(text, OBJECTIVES, "--objectives").NAME
     return name
 
 
+def _config_of(text: str, registry: Registry, flag: str) -> type[Any]:
+    """The options of a part.
+
+    Raises:
+        ValueError: no such part, or a class that is something else.
+    """
+    if text not in registry:
+        found = named(text, registry, flag)
+        members = ("NAME", "Config", "build", SIGNS[flag])
+        missing = [member for member in members if not hasattr(found, member)]
+        if missing or not dataclasses.is_dataclass(found.Config):
+            raise ValueError(
+                f"{flag} {text}: expected a class with {', '.join(members)}, Config a dataclass; "
+                f"it lacks {', '.join(missing) or 'the latter'}"
+            )
+    return config_of(text, registry, flag)
+
+
 def _choice(left: Settings, door: str, name: str, registry: Registry) -> Choice:
-    config = config_of(name, registry, f"--{door.replace('_', '-').partition('.')[0]}")
+    config = _config_of(name, registry, f"--{door.replace('_', '-').partition('.')[0]}")
     fields = {f.name for f in dataclasses.fields(config)}
     given = {f: left.pop(f"{door}.{f}") for f in fields if f"{door}.{f}" in left}
     values = {f: tuple(v) if isinstance(v, list) else v for f, v in given.items()}
@@ -113,8 +139,9 @@ def _head(text: str) -> HeadChoice:
         ValueError: another form, or a weight that is no number.
     """
     before, _, after = text.rpartition(":")
-    # in `./file.py:Class=0.5` the colon belongs to the name
-    terms = after if "=" in after and re.fullmatch(r"[\w-]+(@\w+)?|.+:.+", before) else ""
+    # in `./file.py:Class=0.5` and `module:Class=0.5` the colon belongs to the name
+    of_terms = ":" in before or before.partition("@")[0] in OBJECTIVES
+    terms = after if "=" in after and of_terms else ""
     match = HEAD.fullmatch(before if terms else text)
     try:
         if match is None:
@@ -161,7 +188,7 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
         flag = "--" + door.replace("_", "-")
         choices = f"One of {', '.join(registry)}, or package.module:Class, ./file.py:Class."
         parser.add_argument(f"{flag}.name", help=f"Shorter: {flag}. {choices}")
-        config = config_of(settings[f"{door}.name"], registry, flag)
+        config = _config_of(settings[f"{door}.name"], registry, flag)
         add_options(parser, config, prefix=f"{door}.".replace("_", "-"))
     parser.add_argument(
         "--objectives.heads",
@@ -173,7 +200,7 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
     )
     for text in settings[HEADS]:
         name = _head(text).name
-        config = config_of(name, OBJECTIVES, "--objectives")
+        config = _config_of(name, OBJECTIVES, "--objectives")
         add_options(parser, config, prefix=f"objectives.{head_name(name)}.")
     parser.add_argument(
         "--bn-views",

@@ -22,6 +22,7 @@ from slvr.command.record import write_record
 from slvr.model.checkpoint import checkpoint_name
 from slvr.model.learner import TOTAL
 from slvr.model.norms import synchronise
+from slvr.shards.common import table_sha256
 from slvr.shards.read import ShardDirectory
 from slvr.train.build import build_model, build_stage
 from slvr.train.compilation import compiled
@@ -79,6 +80,8 @@ def train(config: TrainConfig, out: Path) -> Path:
         saved = kept.newest() if ranks.is_first else None
         if ranks.is_first:
             sources = {directory.location: directory.fingerprint}
+            if data.only is not None:
+                sources[data.only] = table_sha256(data.only)
             write_record(out, "train", config.flat(), sources)
     saved = ranks.from_first(saved)
     with ranks.together():

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-from slvr.shards.common import common_keys
 from torch import Tensor
 
 from slvr.model.encoders.contract import Embedded
@@ -22,6 +21,7 @@ from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.stage import Stage
 from slvr.pipeline.views.contract import Known
 from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.common import common_keys
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import Data
 

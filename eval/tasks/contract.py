@@ -5,31 +5,28 @@ opens models and sets, embeds, makes the output folder and the report; a task sa
 what a score is and how scores are shown.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 import torch
 from markupsafe import Markup
 
-from slvr.eval.embed import Embedder, Features
-from slvr.eval.inputs import EvaluatedModel, EvaluatedSet
+from slvr.eval.embed import Features
+from slvr.eval.models import EvaluatedModel
+from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
 
 
 class Row(Protocol):
-    """One score: a frozen dataclass, whose fields are the columns of `results.csv`."""
+    """One score: a frozen dataclass, whose fields are columns of `results.csv`.
 
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        ...
+    The columns `model` and `set` are put before them. A field `class_` is the column `class`.
+    """
 
-    @property
-    def set(self) -> str:
-        """Name of the set."""
-        ...
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Presented:
     Attributes:
         title: of the report.
         line: the conditions in one line.
-        tables: the first is printed.
-        charts: heading -> chart.
+        tables: the first is printed first.
+        charts: caption -> inline SVG.
     """
 
     title: str
@@ -49,29 +46,65 @@ class Presented:
     charts: Mapping[str, Markup] = field(default_factory=dict)
 
 
-class Task(Protocol):
-    """A downstream task; made of its configuration alone."""
+class Task(ABC):
+    """A downstream task; made of its configuration alone.
+
+    A new one is a subclass with `NAME`, `Config`, `score` and `present`; the other methods say
+    something only where a task needs more than scores of each model on each set.
+
+    Attributes:
+        NAME: of the sub-command, and in the name of the output folder.
+        Config: a frozen dataclass on top of `slvr.eval.config.Models`: the flags of
+            `evaluate NAME`, and in its docstring what the task is.
+        config: what it was made with.
+    """
 
     NAME: ClassVar[str]
     Config: ClassVar[type[Any]]
-    """A frozen dataclass on top of `slvr.eval.config.Models`: the flags of `evaluate NAME`."""
 
-    def __init__(self, config: Any) -> None: ...
+    def __init__(self, config: Any) -> None:
+        self.config = config
 
-    def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
+    def check(  # noqa: B027 - not every task has something to check
+        self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]
+    ) -> None:
         """Finds everything that can be wrong before the first clip is embedded.
 
         Raises:
             ValueError: sets or models that cannot be used for this task.
         """
-        ...
 
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> Sequence[EvaluatedModel]:
+        """Who is scored, by default the models of the command line: here a task adds baselines."""
+        return models
+
+    def splits(self, data: EvaluatedSet) -> tuple[str, ...]:
+        """The splits of a set whose features `score` gets, by default the one that is evaluated."""
+        return (data.split,)
+
+    @abstractmethod
     def score(
-        self, model: Embedder, data: EvaluatedSet, features: Features, device: torch.device
+        self,
+        model: EvaluatedModel,
+        data: EvaluatedSet,
+        features: Mapping[str, Features],
+        device: torch.device,
     ) -> Iterable[Row]:
-        """The scores of one model on one set."""
-        ...
+        """The scores of one model on one set.
 
+        Args:
+            model: what is judged, on the device.
+            data: the set and its split.
+            features: of the model, by split: those of `splits`.
+            device: where to compute.
+        """
+
+    def headline(self, rows: Sequence[Row]) -> str:
+        """What is printed as soon as a model's rows on a set are there; by default nothing."""
+        return ""
+
+    @abstractmethod
     def present(self, results: pd.DataFrame) -> Presented:
         """All scores, one row each, as tables and charts."""
-        ...

@@ -1,99 +1,185 @@
-"""The few-shot table: draw the tasks, embed once, solve them, set them beside what is published."""
+"""The few-shot table: draw the episodes, solve them, set them beside what is published."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 import torch
-from rich.console import Console
 
 from slvr.eval.charts import bars
 from slvr.eval.classify import few_shot_accuracies, mean_and_ci
-from slvr.eval.config import EvaluateConfig
-from slvr.eval.config import Tasks as TaskSettings
-from slvr.eval.embed import Embedder
+from slvr.eval.config import FewShotTasks
+from slvr.eval.embed import Features
 from slvr.eval.embedders import MeanLogMel
-from slvr.eval.episodes import Tasks, sample_tasks
-from slvr.eval.inputs import (
-    EvaluatedModel,
-    EvaluatedSet,
-    clip_labels,
-    features_of,
-    open_device,
-    open_models,
-    open_out,
-    open_sets,
-)
+from slvr.eval.episodes import Episodes, sample_episodes
+from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import SETS
-from slvr.eval.report import Report, write_report
+from slvr.eval.sets import EvaluatedSet, clip_labels
 from slvr.eval.tables import comparison_table, protocol, score_table, score_text
+from slvr.eval.tasks.contract import Presented, Task
+
+_NORMALISED = {"trained": "as in training", "none": "not at all", "per-clip": "each"}
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A model and the classifier it is judged with."""
+class Score:
+    """Accuracy of one model on one set, and all that moves it."""
 
-    model: Embedder
+    set_recipe: str
+    split: str
+    baseline: bool
+    accuracy: float
+    ci95: float
+    n_way: int
+    k_shot: int
+    n_query: int
+    n_tasks: int
     classifier: str
-    training_recipe: str = ""
+    protocol: str
+    waveforms: str
+    normalise_features: str
+    piece: str
+    n_classes: int
+    classes_left_out: str
+    benchmark_difference: str
+    n_clips: int
+    n_pieces: int
+    dim: int
+    training_recipe: str
     """Recipe of its training, "own" where it is not known; empty for a baseline."""
+    model_sha256: str
+    shards_sha256: str
 
 
-def evaluate(config: EvaluateConfig) -> tuple[Path, Report]:
-    """Return the folder of the results and the report, one row a model and set.
+class FewShot(Task):
+    """Accuracy of simple classifiers on tasks of a few labelled clips a class."""
 
-    Each accuracy is also shown as soon as it is known: a table of ten sets takes hours the first
-    time.
+    NAME = "few-shot"
 
-    Raises:
-        ValueError: a model, shard directory or output folder that cannot be used.
-    """
-    device = open_device(config.device)
-    sets = open_sets(config)
-    tasks = [draw_tasks(each, config, config.seed) for each in sets]
-    models = open_models(config, device)
-    contenders = _contenders(models, config, device)
-    out = open_out(config, "evaluate", sets)
-    rows = []
-    shown = Console(stderr=True, highlight=False, soft_wrap=True)
-    for data, drawn in zip(sets, tasks, strict=True):
-        for contender in contenders:
-            rows.append(_score(contender, data, drawn, config, device))
-            accuracy = score_text(rows[-1]["accuracy"], rows[-1]["ci95"])
-            shown.print(f"{data.name}, {contender.model.name}: {accuracy} %", markup=False)
-    scores = pd.DataFrame(rows)
-    comparison = comparison_table(scores)
-    report = Report(
-        "Few-shot accuracy",
-        protocol(scores),
-        scores,
-        [score_table(scores), *([comparison] if comparison else [])],
-        {str(name): bars(rows) for name, rows in scores.groupby("set", sort=False)},
-        training_details(models),
-    )
-    write_report(out, report)
-    return out, report
+    @dataclass(frozen=True, kw_only=True)
+    class Config(FewShotTasks):
+        """Few-shot accuracy of encoders on labelled shards."""
+
+        classifier: Literal["sgd", "logistic", "centroid"] = "sgd"
+        """sgd: the published one-versus-all log-loss SGD; logistic: multinomial with an L2 penalty;
+        centroid: the nearest class mean."""
+        baselines: bool = True
+        """Also evaluate the same network untrained, and nearest centroids of mean log-mel
+        spectra."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._drawn: dict[str, Episodes] = {}
+
+    def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
+        """Draws the episodes of each set."""
+        for data in sets:
+            self._episodes(data)
+
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models, then the baselines; runs of one shape share their untrained network."""
+        if not self.config.baselines:
+            return list(models)
+        fresh: dict[str, EvaluatedModel] = {}
+        for model in models:
+            if model.untrained is not None:
+                network = model.untrained()
+                fresh.setdefault(network.fingerprint, EvaluatedModel(network, baseline=True))
+        normalisation = PROTOCOLS[self.config.protocol].normalisation("none")
+        log_mel = EvaluatedModel(MeanLogMel(normalisation, device), baseline=True)
+        return [*models, *fresh.values(), log_mel]
+
+    def score(
+        self,
+        model: EvaluatedModel,
+        data: EvaluatedSet,
+        features: Mapping[str, Features],
+        device: torch.device,
+    ) -> list[Score]:
+        """One row: the mean accuracy over the episodes and its 95% confidence interval."""
+        config, settings = self.config, PROTOCOLS[self.config.protocol]
+        episodes, of_pieces = self._episodes(data), features[data.split]
+        normalise_features = config.normalise_features or settings.features
+        is_log_mel = isinstance(model.embedder, MeanLogMel)
+        classifier = "centroid" if is_log_mel else config.classifier
+        accuracies = few_shot_accuracies(
+            of_pieces.values,
+            of_pieces.first_piece,
+            of_pieces.n_pieces,
+            episodes,
+            classifier,
+            normalise_features,
+            config.seed,
+            device,
+        )
+        accuracy, ci95 = mean_and_ci(accuracies)
+        n_classes = len(episodes.classes) + len(episodes.dropped)
+        row = Score(
+            set_recipe=data.directory.manifest.recipe,
+            split=data.split,
+            baseline=model.baseline,
+            accuracy=accuracy,
+            ci95=ci95,
+            n_way=config.n_way,
+            k_shot=config.k_shot,
+            n_query=config.n_query,
+            n_tasks=config.n_tasks,
+            classifier=classifier,
+            protocol=config.protocol,
+            waveforms=_NORMALISED[settings.waveforms],
+            normalise_features=normalise_features,
+            piece="whole-clip" if data.piece_s is None else f"{data.piece_s:g} s",
+            n_classes=len(episodes.classes),
+            classes_left_out=", ".join(episodes.dropped),
+            benchmark_difference=benchmark_difference(data, n_classes),
+            n_clips=len(of_pieces.first_piece),
+            n_pieces=len(of_pieces.pieces),
+            dim=of_pieces.values.shape[1],
+            training_recipe="" if model.baseline else model.training.get("recipe", "own"),
+            model_sha256=model.embedder.fingerprint,
+            shards_sha256=data.directory.fingerprint,
+        )
+        return [row]
+
+    def headline(self, rows: Sequence[Score]) -> str:  # type: ignore[override]
+        """The accuracy."""
+        return f"{score_text(rows[0].accuracy, rows[0].ci95)} %"
+
+    def present(self, results: pd.DataFrame) -> Presented:
+        """The table of sets and models, the published results beside it, and bars a set."""
+        comparison = comparison_table(results)
+        return Presented(
+            "Few-shot accuracy",
+            protocol(results),
+            [score_table(results), *([comparison] if comparison else [])],
+            {str(name): bars(rows) for name, rows in results.groupby("set", sort=False)},
+        )
+
+    def _episodes(self, data: EvaluatedSet) -> Episodes:
+        """The episodes of a set, drawn once; the same for every model."""
+        if data.name not in self._drawn:
+            self._drawn[data.name] = draw_episodes(data, self.config)
+        return self._drawn[data.name]
 
 
-def training_details(models: list[EvaluatedModel]) -> dict[str, Mapping[str, Any]]:
-    """How the trained models were trained, for the end of a report."""
-    return {
-        f"Training of {model.embedder.name}": model.training for model in models if model.training
-    }
-
-
-def draw_tasks(data: EvaluatedSet, config: TaskSettings, seed: int) -> Tasks:
-    """The tasks of a set; the same for every model.
+def draw_episodes(data: EvaluatedSet, config: FewShotTasks) -> Episodes:
+    """The episodes of a set; the same for every model.
 
     Raises:
         ValueError: too few classes with enough clips, with the numbers.
     """
     try:
-        return sample_tasks(
-            clip_labels(data), config.n_way, config.k_shot, config.n_query, config.n_tasks, seed
+        return sample_episodes(
+            clip_labels(data),
+            config.n_way,
+            config.k_shot,
+            config.n_query,
+            config.n_tasks,
+            config.seed,
         )
     except ValueError as error:
         where = str(data)
@@ -114,76 +200,7 @@ def benchmark_difference(data: EvaluatedSet, n_classes: int) -> str:
         found.append(
             f"{n_classes} classes in split {data.split} instead of {expected.n_test_classes}"
         )
+    if data.only is not None:
+        n_common = len(data.clips())
+        found.append(f"only {n_common:,} clips of split {data.split}, those of --only")
     return ", ".join(found)
-
-
-def _score(
-    contender: Contender,
-    data: EvaluatedSet,
-    tasks: Tasks,
-    config: EvaluateConfig,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Return one row of the scores."""
-    settings = PROTOCOLS[config.protocol]
-    normalise_features = config.normalise_features or settings.features
-    features = features_of(contender.model, data, config, device)
-    accuracies = few_shot_accuracies(
-        features.values,
-        features.first_piece,
-        features.n_pieces,
-        tasks,
-        contender.classifier,
-        normalise_features,
-        config.seed,
-        device,
-    )
-    accuracy, ci95 = mean_and_ci(accuracies)
-    return {
-        "model": contender.model.name,
-        "set": data.name,
-        "set_recipe": data.directory.manifest.recipe,
-        "split": data.split,
-        "baseline": not contender.training_recipe,
-        "accuracy": accuracy,
-        "ci95": ci95,
-        "n_way": config.n_way,
-        "k_shot": config.k_shot,
-        "n_query": config.n_query,
-        "n_tasks": config.n_tasks,
-        "classifier": contender.classifier,
-        "protocol": config.protocol,
-        "waveforms": {"trained": "as in training", "none": "not at all", "per-clip": "each"}[
-            settings.waveforms
-        ],
-        "normalise_features": normalise_features,
-        "piece": "whole-clip" if data.piece_s is None else f"{data.piece_s:g} s",
-        "n_classes": len(tasks.classes),
-        "classes_left_out": ", ".join(tasks.dropped),
-        "benchmark_difference": benchmark_difference(data, len(tasks.classes) + len(tasks.dropped)),
-        "n_clips": len(features.first_piece),
-        "n_pieces": len(features.pieces),
-        "dim": features.values.shape[1],
-        "training_recipe": contender.training_recipe,
-        "model_sha256": contender.model.fingerprint,
-        "shards_sha256": data.directory.fingerprint,
-    }
-
-
-def _contenders(
-    models: list[EvaluatedModel], config: EvaluateConfig, device: torch.device
-) -> list[Contender]:
-    """Return what is evaluated: the models, then the baselines."""
-    judged = [
-        Contender(each.embedder, config.classifier, each.training.get("recipe", "own"))
-        for each in models
-    ]
-    if not config.baselines:
-        return judged
-    fresh: dict[str, Contender] = {}
-    for model in models:
-        if model.untrained:  # runs of one shape share theirs
-            network = Contender(model.untrained, config.classifier)
-            fresh.setdefault(model.untrained.fingerprint, network)
-    log_mel = MeanLogMel(PROTOCOLS[config.protocol].normalisation("none"), device)
-    return [*judged, *fresh.values(), Contender(log_mel, "centroid")]

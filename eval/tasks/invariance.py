@@ -8,8 +8,8 @@ the evaluation that augments, because the augmentations are what it measures.
 Letters: P pieces, B clips of a batch, T samples, d dimensions of a head.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,61 +19,87 @@ from torch import Tensor
 
 from slvr.command.progress import track
 from slvr.eval.charts import heatmap
-from slvr.eval.config import InvarianceConfig
-from slvr.eval.embed import Embedder, Features, cut, pieces_a_batch
-from slvr.eval.inputs import (
-    EvaluatedSet,
-    features_of,
-    open_device,
-    open_models,
-    open_out,
-    open_sets,
-)
+from slvr.eval.config import Models, check_least
+from slvr.eval.embed import Embedder, Features
+from slvr.eval.models import EvaluatedModel
+from slvr.eval.pieces import cut, pieces_a_batch
 from slvr.eval.published import INVARIANCE
-from slvr.eval.report import Report, write_report
+from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import PUBLISHED, Table
-from slvr.eval.tasks.few_shot import training_details
+from slvr.eval.tasks.contract import Presented, Task
 from slvr.pipeline.augmentations import DEFAULT, Augmentation
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
 _ROWS_AT_ONCE = 1 << 14
 
 
-def invariance(config: InvarianceConfig) -> tuple[Path, Report]:
-    """Return the folder of the results and the report: one row a model, set, head, augmentation.
+@dataclass(frozen=True)
+class Distance:
+    """How far one augmentation moves the features of one head."""
 
-    Raises:
-        ValueError: fewer pieces than dimensions, or what `evaluate` refuses.
-    """
-    device = open_device(config.device)
-    sets = open_sets(config)
-    if any(data.piece_s is None for data in sets):
-        raise ValueError(
-            "--piece whole: clips of several lengths cannot be augmented in batches; give a length"
+    head: str
+    augmentation: str
+    distance: float
+    ci95: float
+    independent: float
+    """sqrt(2 d): how far independent clips are apart."""
+    protocol: str
+
+
+class Invariance(Task):
+    """How far augmentations move the features."""
+
+    NAME = "invariance"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Models):
+        """Mahalanobis distance between features of clips and augmented clips, by augmentation."""
+
+        n_clips: int = 1000
+        """Clips that are augmented, at least 1."""
+        n_draws: int = 3
+        """Random settings of each augmentation for each of them, at least 1. The clips differ so
+        much that more settings hardly narrow the confidence interval."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_least(self, n_clips=1, n_draws=1)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
+        """Refuses pieces of several lengths."""
+        if any(data.piece_s is None for data in sets):
+            raise ValueError(
+                "--piece whole: clips of several lengths cannot be augmented in batches; give a "
+                "length"
+            )
+
+    def score(
+        self,
+        model: EvaluatedModel,
+        data: EvaluatedSet,
+        features: Mapping[str, Features],
+        device: torch.device,
+    ) -> list[Distance]:
+        """One row a head and augmentation."""
+        clean = features[data.split]
+        return augmented_distances(model.embedder, data, clean, self.config, device)
+
+    def present(self, results: pd.DataFrame) -> Presented:
+        """Every augmentation, the means beside the published ones, and all in colour."""
+        config = self.config
+        line = (
+            f"Protocol {config.protocol} · up to {config.n_clips:,} clips a set, {config.n_draws} "
+            "draws of each augmentation a clip · covariance of the clean features of the whole set"
         )
-    models = open_models(config, device)
-    out = open_out(config, "evaluate invariance", sets)
-    rows = []
-    for data in sets:
-        for model in models:
-            features = features_of(model.embedder, data, config, device)
-            distances = augmented_distances(model.embedder, data, features, config, device)
-            rows += [{"model": model.embedder.name, "set": data.name, **each} for each in distances]
-    results = pd.DataFrame(rows).assign(protocol=config.protocol)
-    line = (
-        f"Protocol {config.protocol} · up to {config.n_clips:,} clips a set, {config.n_draws} "
-        "draws of each augmentation a clip · covariance of the clean features of the whole set"
-    )
-    report = Report(
-        "Learnt invariance",
-        line,
-        results,
-        [_distances(results, line), _beside_published(results)],
-        {"Mahalanobis distance over that of independent clips": _chart(results)},
-        training_details(models),
-    )
-    write_report(out, report)
-    return out, report
+        return Presented(
+            "Learnt invariance",
+            line,
+            [_distances(results, line), _beside_published(results)],
+            {"Mahalanobis distance over that of independent clips": _chart(results)},
+        )
 
 
 def _distances(results: pd.DataFrame, line: str) -> Table:
@@ -136,11 +162,11 @@ def augmented_distances(
     model: Embedder,
     data: EvaluatedSet,
     clean: Features,
-    config: InvarianceConfig,
+    config: Invariance.Config,
     device: torch.device,
     augmentations: tuple[Augmentation, ...] = DEFAULT,
-) -> list[dict[str, object]]:
-    """Return head, augmentation, mean distance, its 95% interval, and sqrt(2 d) of the head.
+) -> list[Distance]:
+    """The mean distance of each head and augmentation, and its 95% interval.
 
     Of each of `config.n_clips` clips drawn without replacement (all, where there are fewer) one
     random piece is augmented `config.n_draws` times, each augmentation alone, before the
@@ -156,7 +182,7 @@ def augmented_distances(
     assert data.piece_s is not None
     rng = np.random.default_rng(config.seed)
     generator = torch.Generator(device).manual_seed(config.seed)
-    source = data.directory.dataset(data.split)
+    source = data.dataset()
     samples = round(data.piece_s * SAMPLE_RATE_HZ)
     chosen = rng.permutation(len(source))[: config.n_clips]
     batch = pieces_a_batch(config.batch, samples)
@@ -176,21 +202,15 @@ def augmented_distances(
                 ]
                 found[augmentation.name].append(torch.stack(draws).nanmean(0).cpu())
                 shown.advance(len(waves) * config.n_draws)
-    rows: list[dict[str, object]] = []
+    rows = []
     for i, (head, metric) in enumerate(metrics.items()):
         for name, parts in found.items():
             of_clips = torch.cat(parts, dim=1)[i]
             mean = of_clips.nanmean()
             variance = (of_clips - mean).square().nanmean()
-            rows.append(
-                {
-                    "head": head,
-                    "augmentation": name,
-                    "distance": float(mean),
-                    "ci95": float(1.96 * (variance / of_clips.isfinite().sum()).sqrt()),
-                    "independent": float(np.sqrt(2 * len(metric))),
-                }
-            )
+            ci95 = float(1.96 * (variance / of_clips.isfinite().sum()).sqrt())
+            independent = float(np.sqrt(2 * len(metric)))
+            rows.append(Distance(head, name, float(mean), ci95, independent, config.protocol))
     return rows
 
 
@@ -203,7 +223,7 @@ def _moved(
     metrics: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """Return (heads, B) float64: how far one draw of an augmentation moves each clip."""
+    """(heads, B) float64: how far one draw of an augmentation moves each clip."""
     params = augmentation.sample(len(waves), generator, waves.device)
     moved = (model.embed(augmentation.apply(waves, params)) - origin).double()
     distances = [(moved[:, model.heads[head]] @ a).norm(dim=1) for head, a in metrics.items()]
@@ -211,7 +231,7 @@ def _moved(
 
 
 def whitening(values: Tensor, what: str) -> Tensor:
-    """Return (d, d) float64 A with |(f - f') A| the Mahalanobis distance of f and f'.
+    """(d, d) float64 A with |(f - f') A| the Mahalanobis distance of f and f'.
 
     Args:
         values: (P, d) clean features.

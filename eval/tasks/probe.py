@@ -6,94 +6,124 @@ the classes of the average precision (mAP), as for AudioSet.
 Letters: C clips, D embedding, K classes.
 """
 
-import dataclasses
 import itertools
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slvr.eval.charts import heatmap
-from slvr.eval.config import ProbeConfig
-from slvr.eval.inputs import (
-    EvaluatedSet,
-    features_of,
-    open_device,
-    open_models,
-    open_out,
-    open_sets,
-)
-from slvr.eval.precision import average_precision
-from slvr.eval.report import Report, write_report
+from slvr.eval.config import Models, check_least
+from slvr.eval.embed import Features
+from slvr.eval.models import EvaluatedModel
+from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
-from slvr.eval.tasks.few_shot import training_details
+from slvr.eval.tasks.contract import Presented, Task
 
 _BATCH = 256
 
 
-def probe(config: ProbeConfig) -> tuple[Path, Report]:
-    """Return the folder of the results and the report: one row a model and set.
+@dataclass(frozen=True)
+class Result:
+    """How well a classifier does on the test clips."""
 
-    Raises:
-        ValueError: splits that cannot be used, or what `evaluate` refuses.
-    """
-    device = open_device(config.device)
-    tested = open_sets(config)
-    learnt = open_sets(dataclasses.replace(config, split=config.train_split))
-    targets = [_targets(*pair) for pair in zip(learnt, tested, strict=True)]
-    models = open_models(config, device)
-    out = open_out(config, "evaluate probe", tested)
-    rows = []
-    for train, test, (y_train, y_test) in zip(learnt, tested, targets, strict=True):
+    metric: str
+    value: float
+    n_train: int
+    n_test: int
+    n_classes: int
+    protocol: str
+    hidden: int
+
+
+class Probe(Task):
+    """What a simple classifier finds in the features."""
+
+    NAME = "probe"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Models):
+        """A classifier over all training clips: accuracy; mAP where clips have several labels."""
+
+        train_split: str = "train"
+        """Split whose clips the classifier learns from."""
+        hidden: int = 0
+        """Units of the one hidden layer; 0 for a linear classifier."""
+        epochs: int = 50
+        """Passes over the training clips, at least 1."""
+        lr: float = 1e-3
+        """Greatest learning rate of AdamW, above 0; it anneals to 0 along a cosine."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_least(self, hidden=0, epochs=1)
+            if not self.lr > 0:
+                raise ValueError(f"--lr {self.lr}: out of range; expected more than 0")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
+        """Looks at the labels of both splits."""
+        for data in sets:
+            self._both(data)
+
+    def splits(self, data: EvaluatedSet) -> tuple[str, ...]:
+        """The split that is learnt from, and the one that is evaluated."""
+        return self.config.train_split, data.split
+
+    def score(
+        self,
+        model: EvaluatedModel,
+        data: EvaluatedSet,
+        features: Mapping[str, Features],
+        device: torch.device,
+    ) -> list[Result]:
+        """One row: accuracy, or mAP where a clip has several labels."""
+        y_train, y_test = self._both(data)
         single = bool((y_train.sum(1) == 1).all() and (y_test.sum(1) == 1).all())
-        for model in models:
-            x_train, x_test = (
-                features_of(model.embedder, data, config, device).clip_means.to(device)
-                for data in (train, test)
-            )
-            scores = classify(x_train, y_train.to(device), x_test, single, config).cpu()
-            value = accuracy(scores, y_test) if single else mean_precision(scores, y_test)
-            rows.append(
-                {
-                    "model": model.embedder.name,
-                    "set": test.name,
-                    "metric": "accuracy" if single else "mAP",
-                    "value": value,
-                    "n_train": len(y_train),
-                    "n_test": len(y_test),
-                    "n_classes": y_train.shape[1],
-                }
-            )
-    results = pd.DataFrame(rows).assign(protocol=config.protocol, hidden=config.hidden)
-    kind = f"one hidden layer of {config.hidden}" if config.hidden else "linear classifier"
-    line = (
-        f"Protocol {config.protocol} · {kind} on clips' mean features, standardised · "
-        f"{config.epochs} epochs of AdamW, learning rate {config.lr:g}"
-    )
-    wide = results.pivot_table("value", ["set", "metric"], "model", sort=False)
-    names = [f"{name}, {metric}" for name, metric in wide.index]
-    table = Table(
-        "Classifiers on frozen features, %",
-        ["set", *wide.columns],
-        [
-            [name, *(f"{100 * value:.2f}" for value in values)]
-            for name, values in zip(names, wide.to_numpy(), strict=True)
-        ],
-        [f"{line}."],
-    )
-    chart = heatmap(100 * wide.to_numpy(), names, list(wide.columns))
-    report = Report("Probe", line, results, [table], {"%": chart}, training_details(models))
-    write_report(out, report)
-    return out, report
+        x_train, x_test = (features[split].clip_means.to(device) for split in self.splits(data))
+        scores = classify(x_train, y_train.to(device), x_test, single, self.config).cpu()
+        value = accuracy(scores, y_test) if single else mean_precision(scores, y_test)
+        metric = "accuracy" if single else "mAP"
+        counts = len(y_train), len(y_test), y_train.shape[1]
+        return [Result(metric, value, *counts, self.config.protocol, self.config.hidden)]
+
+    def present(self, results: pd.DataFrame) -> Presented:
+        """A row a set, a column a model."""
+        config = self.config
+        kind = f"one hidden layer of {config.hidden}" if config.hidden else "linear classifier"
+        line = (
+            f"Protocol {config.protocol} · {kind} on clips' mean features, standardised · "
+            f"{config.epochs} epochs of AdamW, learning rate {config.lr:g}"
+        )
+        wide = results.pivot_table("value", ["set", "metric"], "model", sort=False)
+        names = [f"{name}, {metric}" for name, metric in wide.index]
+        table = Table(
+            "Classifiers on frozen features, %",
+            ["set", *wide.columns],
+            [
+                [name, *(f"{100 * value:.2f}" for value in values)]
+                for name, values in zip(names, wide.to_numpy(), strict=True)
+            ],
+            [f"{line}."],
+        )
+        chart = heatmap(100 * wide.to_numpy(), names, list(wide.columns))
+        return Presented("Probe", line, [table], {"%": chart})
+
+    def _both(self, test: EvaluatedSet) -> tuple[Tensor, Tensor]:
+        """Targets of the clips that are learnt from and of those that are evaluated."""
+        return _targets(test.of_split(self.config.train_split), test)
 
 
 def classify(
-    x_train: Tensor, y_train: Tensor, x_test: Tensor, single: bool, config: ProbeConfig
+    x_train: Tensor, y_train: Tensor, x_test: Tensor, single: bool, config: Probe.Config
 ) -> Tensor:
-    """Return the scores (C, K) of the test clips after training on the others.
+    """The scores (C, K) of the test clips after training on the others.
 
     Args:
         x_train: (C', D) features.
@@ -134,16 +164,12 @@ def accuracy(scores: Tensor, y: Tensor) -> float:
 
 def mean_precision(scores: Tensor, y: Tensor) -> float:
     """Mean average precision over the classes that some clip has."""
-    each = [
-        average_precision(of_class.numpy(), has.numpy().astype(bool))
-        for of_class, has in zip(scores.T, y.T, strict=True)
-        if has.any()
-    ]
-    return float(np.mean(each))
+    there = y.any(0)
+    return float(average_precision_score(y[:, there].numpy(), scores[:, there].numpy()))
 
 
 def _targets(train: EvaluatedSet, test: EvaluatedSet) -> tuple[Tensor, Tensor]:
-    """Return (C, K) of 0 and 1 for the clips of both; the classes are those of the training clips.
+    """(C, K) of 0 and 1 for the clips of both; the classes are those of the training clips.
 
     Raises:
         ValueError: the same split twice, clips without a label, or fewer than two classes.
@@ -153,7 +179,7 @@ def _targets(train: EvaluatedSet, test: EvaluatedSet) -> tuple[Tensor, Tensor]:
             f"{train}: both learnt from and tested on; choose another of "
             f"{', '.join(train.directory.splits)} with --train-split or --split"
         )
-    labels = [list(each.directory.clips(each.split)["labels"]) for each in (train, test)]
+    labels = [each.labels() for each in (train, test)]
     names = sorted({label for of_clip in labels[0] for label in of_clip})
     if len(names) < 2:
         raise ValueError(f"{train}: {len(names)} class; expected two or more, choose another set")

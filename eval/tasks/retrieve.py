@@ -6,86 +6,119 @@ clips that have it and 100 that have not; all pairs of the former against all pa
 Letters: C clips, D embedding.
 """
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+from torch import Tensor
 from torch.nn import functional as F
 
 from slvr.eval.charts import heatmap
-from slvr.eval.config import RetrieveConfig
-from slvr.eval.inputs import features_of, open_device, open_models, open_out, open_sets
-from slvr.eval.precision import average_precision
-from slvr.eval.report import Report, write_report
+from slvr.eval.config import Models, check_least
+from slvr.eval.embed import Features
+from slvr.eval.models import EvaluatedModel
+from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
-from slvr.eval.tasks.few_shot import training_details
+from slvr.eval.tasks.contract import Presented, Task
 
 
-def retrieve(config: RetrieveConfig) -> tuple[Path, Report]:
-    """Return the folder of the results and the report: one row a model, set and class.
+@dataclass(frozen=True)
+class Precision:
+    """How early clips of a class come."""
 
-    Raises:
-        ValueError: a set without two classes that can be told apart, or what `evaluate` refuses.
-    """
-    device = open_device(config.device)
-    sets = open_sets(config)
-    labels = [list(each.directory.clips(each.split)["labels"]) for each in sets]
-    for data, of_clips in zip(sets, labels, strict=True):
-        if not class_members(of_clips):
-            raise ValueError(
-                f"{data}: no class that two clips have and another has not; choose a labelled set "
-                "of several classes"
-            )
-    models = open_models(config, device)
-    out = open_out(config, "evaluate retrieve", sets)
-    rows = []
-    for data, of_clips in zip(sets, labels, strict=True):
-        for model in models:
-            means = features_of(model.embedder, data, config, device).clip_means
-            found = class_precisions(means, of_clips, config)
-            rows += [{"model": model.embedder.name, "set": data.name, **each} for each in found]
-    results = pd.DataFrame(rows).assign(protocol=config.protocol)
-    line = (
-        f"Protocol {config.protocol} · cosine similarity of clips' mean features · up to "
-        f"{config.n_positive} clips of a class and {config.n_negative} of others"
-    )
-    wide = results.pivot_table("average_precision", ["set", "class"], "model", sort=False)
-    chance = results.groupby(["set", "class"], sort=False)["chance"].first()
-    both = wide.assign(chance=chance)
-    table = Table(
-        "Mean over the classes of the average precision, %",
-        ["set", *both.columns],
-        [
-            [str(name), *(f"{100 * value:.2f}" for value in values)]
-            for name, values in both.groupby(level="set", sort=False).mean().iterrows()
-        ],
-        [f"{line}."],
-    )
-    by_class = Table(
-        "Average precision by class, %",
-        ["set and class", *both.columns],
-        [
-            [f"{name}, {label}", *(f"{100 * value:.2f}" for value in values)]
-            for (name, label), values in zip(both.index, both.to_numpy(), strict=True)
-        ],
-    )
-    charts = {
-        f"{name}: average precision by class": heatmap(
-            values.to_numpy(), [label for _, label in values.index], list(values.columns)
+    class_: str
+    average_precision: float
+    chance: float
+    """Share of relevant pairs."""
+    n_positive: int
+    """Clips drawn that have the class."""
+    n_negative: int
+    protocol: str
+
+
+class Retrieve(Task):
+    """Which clips are nearest to a clip."""
+
+    NAME = "retrieve"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Models):
+        """Query by example: average precision of cosine similarity, by class and mean."""
+
+        n_positive: int = 100
+        """Clips of a class, at most; at least 2."""
+        n_negative: int = 100
+        """Clips of other classes beside them, at most; at least 1."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_least(self, n_positive=2, n_negative=1)
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
+        """Looks for classes that can be told apart."""
+        for data in sets:
+            if not class_members(data.labels()):
+                raise ValueError(
+                    f"{data}: no class that two clips have and another has not; choose a labelled "
+                    "set of several classes"
+                )
+
+    def score(
+        self,
+        model: EvaluatedModel,
+        data: EvaluatedSet,
+        features: Mapping[str, Features],
+        device: torch.device,
+    ) -> list[Precision]:
+        """One row a class."""
+        return class_precisions(features[data.split].clip_means, data.labels(), self.config)
+
+    def present(self, results: pd.DataFrame) -> Presented:
+        """The mean over the classes of each set, then every class; chance beside."""
+        config = self.config
+        line = (
+            f"Protocol {config.protocol} · cosine similarity of clips' mean features · up to "
+            f"{config.n_positive} clips of a class and {config.n_negative} of others"
         )
-        for name, values in both.groupby(level="set", sort=False)
-    }
-    report = Report(
-        "Query by example", line, results, [table, by_class], charts, training_details(models)
-    )
-    write_report(out, report)
-    return out, report
+        wide = results.pivot_table("average_precision", ["set", "class"], "model", sort=False)
+        chance = results.groupby(["set", "class"], sort=False)["chance"].first()
+        both = wide.assign(chance=chance)
+        by_set = both.groupby(level="set", sort=False)
+        table = Table(
+            "Mean over the classes of the average precision, %",
+            ["set", *both.columns],
+            [
+                [str(name), *(f"{100 * value:.2f}" for value in values)]
+                for name, values in by_set.mean().iterrows()
+            ],
+            [f"{line}."],
+        )
+        by_class = Table(
+            "Average precision by class, %",
+            ["set and class", *both.columns],
+            [
+                [f"{name}, {label}", *(f"{100 * value:.2f}" for value in values)]
+                for (name, label), values in zip(both.index, both.to_numpy(), strict=True)
+            ],
+        )
+        charts = {
+            f"{name}: average precision by class": heatmap(
+                values.to_numpy(), [label for _, label in values.index], list(values.columns)
+            )
+            for name, values in by_set
+        }
+        return Presented("Query by example", line, [table, by_class], charts)
 
 
 def class_members(labels: list[list[str]]) -> dict[str, NDArray[np.int64]]:
-    """Return the clips of each class that at least two clips have and at least one has not."""
+    """The clips of each class that at least two clips have and at least one has not."""
     members: dict[str, list[int]] = {}
     for i, of_clip in enumerate(labels):
         for label in of_clip:
@@ -98,9 +131,9 @@ def class_members(labels: list[list[str]]) -> dict[str, NDArray[np.int64]]:
 
 
 def class_precisions(
-    means: torch.Tensor, labels: list[list[str]], config: RetrieveConfig
-) -> list[dict[str, object]]:
-    """Return class, average precision, the share of relevant pairs (chance), and the clips drawn.
+    means: Tensor, labels: list[list[str]], config: Retrieve.Config
+) -> list[Precision]:
+    """The average precision of each class.
 
     Args:
         means: (C, D) features.
@@ -118,13 +151,8 @@ def class_precisions(
         among = (having @ having.T).numpy()[np.triu_indices(len(positive), 1)]
         across = (having @ lacking.T).numpy().ravel()
         relevant = np.arange(len(among) + len(across)) < len(among)
-        found.append(
-            {
-                "class": name,
-                "average_precision": average_precision(np.append(among, across), relevant),
-                "chance": float(relevant.mean()),
-                "n_positive": len(positive),
-                "n_negative": len(negative),
-            }
-        )
+        precision = average_precision_score(relevant, np.append(among, across))
+        drawn = len(positive), len(negative)
+        chance = float(relevant.mean())
+        found.append(Precision(name, float(precision), chance, *drawn, config.protocol))
     return found

@@ -3,11 +3,11 @@
 The second ablation of MT-SLVR (arXiv 2305.17191): the mean weight norm of the downstream linear
 classifiers on the contrastive and on the predictive half, divided by their sum.
 
-Letters: T tasks, N ways, n supports, D embedding.
+Letters: T episodes, N ways, n supports, D embedding.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -16,89 +16,104 @@ from torch.nn import functional as F
 
 from slvr.eval.charts import heatmap
 from slvr.eval.classify import rows_of_supports, sgd_duals, shuffled
-from slvr.eval.config import WeightsConfig
-from slvr.eval.inputs import features_of, open_device, open_models, open_out, open_sets
+from slvr.eval.config import FewShotTasks
+from slvr.eval.embed import Features
+from slvr.eval.episodes import Episodes
+from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import WEIGHTS
-from slvr.eval.report import Report, write_report
+from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
-from slvr.eval.tasks.few_shot import draw_tasks, training_details
+from slvr.eval.tasks.contract import Presented, Task
+from slvr.eval.tasks.few_shot import draw_episodes
 
-_TASKS_A_BATCH = 1000
+_EPISODES_A_BATCH = 1000
 
 
-def weights(config: WeightsConfig) -> tuple[Path, Report]:
-    """Return the folder of the results and the report: one row a model, set and head.
+@dataclass(frozen=True)
+class Share:
+    """What one head has of the classifiers' weight norm."""
 
-    Raises:
-        ValueError: a model of a single head, or what `evaluate` refuses.
-    """
-    device = open_device(config.device)
-    sets = open_sets(config)
-    tasks = [draw_tasks(each, config, config.seed) for each in sets]
-    models = open_models(config, device)
-    for model in models:
-        if len(model.embedder.heads) < 2:
-            raise ValueError(
-                f"{model.embedder.name}: one head only, so there is nothing to compare; give a "
-                "model of variant split, bn, series or parallel"
-            )
-    out = open_out(config, "evaluate weights", sets)
-    normalise = config.normalise_features or PROTOCOLS[config.protocol].features
-    rows = []
-    for data, drawn in zip(sets, tasks, strict=True):
+    head: str
+    share: float
+    protocol: str
+    normalise_features: str
+    n_tasks: int
+
+
+class Weights(Task):
+    """What few-shot classifiers make of each head."""
+
+    NAME = "weights"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(FewShotTasks):
+        """Share of few-shot classifiers' weight norm that lies on each head."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._normalise = config.normalise_features or PROTOCOLS[config.protocol].features
+        self._drawn: dict[str, Episodes] = {}
+
+    def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
+        """Draws the episodes of each set, and looks for two heads in each model."""
+        self._drawn = {data.name: draw_episodes(data, self.config) for data in sets}
         for model in models:
-            features = features_of(model.embedder, data, config, device)
-            supports = rows_of_supports(features.first_piece, features.n_pieces, drawn)
-            shares = weight_shares(
-                features.values,
-                supports,
-                config.n_way,
-                model.embedder.heads,
-                normalise == "l2",
-                config.seed,
-                device,
-            )
-            rows += [
-                {"model": model.embedder.name, "set": data.name, "head": head, "share": share}
-                for head, share in shares.items()
-            ]
-    results = pd.DataFrame(rows).assign(
-        protocol=config.protocol, normalise_features=normalise, n_tasks=config.n_tasks
-    )
-    line = (
-        f"Protocol {config.protocol} · features "
-        f"{'L2-normalised' if normalise == 'l2' else 'as they are'} · sgd classifiers of "
-        f"{config.n_tasks:,} {config.n_way}-way {config.k_shot}-shot tasks a set"
-    )
-    shares_of = results.pivot_table("share", ["set", "model"], "head", sort=False)
-    names = [f"{name}, {model}" for name, model in shares_of.index]
-    published = [f"{low:.2f} to {high:.2f}" for low, high in WEIGHTS.values()]
-    table = Table(
-        "Share of the classifiers' weight norm on each head",
-        ["set and model", *WEIGHTS],
-        [
-            *(
-                [name, *(f"{share:.3f}" for share in shares)]
-                for name, shares in zip(names, shares_of[list(WEIGHTS)].to_numpy(), strict=True)
-            ),
-            ["published, over sets and variants", *published],
-        ],
-        [f"{line}."],
-    )
-    chart = heatmap(
-        shares_of[list(WEIGHTS)].to_numpy(), names, list(WEIGHTS), ("equal shares", 0.5)
-    )
-    report = Report(
-        "Feature selection",
-        line,
-        results,
-        [table],
-        {"Share of the weight norm": chart},
-        training_details(models),
-    )
-    write_report(out, report)
-    return out, report
+            if len(model.embedder.heads) < 2:
+                raise ValueError(
+                    f"{model.name}: one head only, so there is nothing to compare; give a model of "
+                    "variant split, bn, series or parallel"
+                )
+
+    def score(
+        self,
+        model: EvaluatedModel,
+        data: EvaluatedSet,
+        features: Mapping[str, Features],
+        device: torch.device,
+    ) -> list[Share]:
+        """One row a head."""
+        config, of_pieces = self.config, features[data.split]
+        shares = weight_shares(
+            of_pieces.values,
+            rows_of_supports(of_pieces.first_piece, of_pieces.n_pieces, self._drawn[data.name]),
+            config.n_way,
+            model.embedder.heads,
+            self._normalise == "l2",
+            config.seed,
+            device,
+        )
+        return [
+            Share(head, share, config.protocol, self._normalise, config.n_tasks)
+            for head, share in shares.items()
+        ]
+
+    def present(self, results: pd.DataFrame) -> Presented:
+        """A row a model on a set, a column a head, and what is published."""
+        config = self.config
+        line = (
+            f"Protocol {config.protocol} · features "
+            f"{'L2-normalised' if self._normalise == 'l2' else 'as they are'} · sgd classifiers of "
+            f"{config.n_tasks:,} {config.n_way}-way {config.k_shot}-shot tasks a set"
+        )
+        heads = list(WEIGHTS)
+        shares = results.pivot_table("share", ["set", "model"], "head", sort=False)[heads]
+        names = [f"{name}, {model}" for name, model in shares.index]
+        published = [f"{low:.2f} to {high:.2f}" for low, high in WEIGHTS.values()]
+        table = Table(
+            "Share of the classifiers' weight norm on each head",
+            ["set and model", *heads],
+            [
+                *(
+                    [name, *(f"{share:.3f}" for share in of_model)]
+                    for name, of_model in zip(names, shares.to_numpy(), strict=True)
+                ),
+                ["published, over sets and variants", *published],
+            ],
+            [f"{line}."],
+        )
+        chart = heatmap(shares.to_numpy(), names, heads, ("equal shares", 0.5))
+        return Presented("Feature selection", line, [table], {"Share of the weight norm": chart})
 
 
 def weight_shares(
@@ -110,7 +125,7 @@ def weight_shares(
     seed: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """Return the mean norm of the classifiers' weights on each head, divided by their sum.
+    """The mean norm of the classifiers' weights on each head, divided by their sum.
 
     Weights are sums of supports, w_c = sum_i dual_ci x_i.
 
@@ -121,11 +136,11 @@ def weight_shares(
         heads: parts of the feature vector.
         l2: divide each feature vector by its length.
         seed: of the order in which SGD visits the supports.
-        device: where the tasks are solved.
+        device: where they are solved.
     """
     generator = torch.Generator().manual_seed(seed)
     total = dict.fromkeys(heads, 0.0)
-    for rows in torch.split(supports, _TASKS_A_BATCH):
+    for rows in torch.split(supports, _EPISODES_A_BATCH):
         x = values[rows].to(device)
         if l2:
             x = F.normalize(x, dim=-1)

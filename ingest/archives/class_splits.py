@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slvr.ingest.download import Remote, fetch
+from slvr.ingest.download import RemoteFile, download
 
 BASE_URL = (
     "https://raw.githubusercontent.com/CHeggan/Few-Shot-Classification-for-Audio-Evaluation/"
@@ -26,7 +26,7 @@ ClassSplits = dict[str, list[str]]
 """Part -> classes."""
 
 
-def fetch_class_splits(name: str, md5: str, cache: Path) -> ClassSplits:
+def download_class_splits(name: str, md5: str, cache: Path) -> ClassSplits:
     """The benchmark's list for one data set.
 
     Args:
@@ -39,11 +39,8 @@ def fetch_class_splits(name: str, md5: str, cache: Path) -> ClassSplits:
         ValueError: it holds something else than three lists of names.
     """
     file = f"{name}_split.npy"
-    remote = Remote(file, (BASE_URL + file,), f"md5:{md5}")
-    try:
-        fetch([remote], cache)
-    except OSError as error:
-        raise OSError(f"{error}; or give your own lists with --split-file FILE.json") from error
+    published = RemoteFile(file, (BASE_URL + file,), f"md5:{md5}")
+    download([published], cache, instead="give your own lists with --split-file FILE.json")
     return read_npy(cache / file)
 
 

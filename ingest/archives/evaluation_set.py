@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from slvr.ingest.archives.class_splits import ClassSplits, fetch_class_splits, read_json
+from slvr.ingest.archives.class_splits import ClassSplits, download_class_splits, read_json
 from slvr.ingest.archives.files import Files, open_files
 from slvr.ingest.archives.find import find_volumes
 from slvr.ingest.archives.selection import Sample, Selection
 from slvr.ingest.archives.volume import Volume
 from slvr.ingest.decode import decoded_clip
-from slvr.ingest.download import Remote, fetch
+from slvr.ingest.download import RemoteFile, download
 from slvr.ingest.expected import Expected
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
 
 
@@ -34,9 +34,10 @@ class EvaluationSet(ABC):
     LICENCE: ClassVar[str]
     CITATION: ClassVar[str]
     HOMEPAGE: ClassVar[str]
-    REMOTE: ClassVar[bool] = False
+    ONLINE: ClassVar[bool] = False
     MAX_FAIL: ClassVar[float] = 0.01
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = ()
+    RETRY_OPTIONS: ClassVar[tuple[str, ...]] = ()
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = ()
     """What is fetched; nothing where a login is needed."""
     SIZE_BYTES: ClassVar[int]
     """Of the archives, roughly."""
@@ -72,7 +73,7 @@ class EvaluationSet(ABC):
             ValueError: the files are not those of the set.
         """
 
-    def plan(self, cache: Path) -> Plan:
+    def plan(self, cache: Path) -> ClipPlan:
         """Finds or fetches the archives and selects the clips."""
         volumes, notes = self._find(cache)
         object.__setattr__(self, "_volumes", volumes)  # the workers open them too
@@ -89,7 +90,7 @@ class EvaluationSet(ABC):
         digest = hashlib.sha256(json.dumps(splits).encode()).hexdigest()
         private = {"source", "split_file", "_volumes"}
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Plan(
+        return ClipPlan(
             clips=tuple(
                 self._planned(sample) for sample in sorted(selection.samples, key=lambda s: s.key)
             ),
@@ -116,10 +117,7 @@ class EvaluationSet(ABC):
             if not here.is_dir() or not any(here.iterdir()):
                 raise ValueError(f"{self.NAME} cannot be fetched by itself: {self._by_hand()}")
             return find_volumes(here, indices), []
-        try:
-            notes = fetch(self.ARCHIVES, here, self.SIZE_BYTES)
-        except OSError as error:
-            raise OSError(f"{error}; {self._by_hand()}") from error
+        notes = download(self.ARCHIVES, here, self.SIZE_BYTES, instead=self._by_hand())
         return find_volumes(here, indices), notes
 
     def _by_hand(self) -> str:
@@ -128,7 +126,7 @@ class EvaluationSet(ABC):
 
     def _check_content(self, selection: Selection, files: Files) -> None:
         """Where a checksum says nothing, the number of clips and their files must be right."""
-        fetched = self.source is None and any(remote.varies for remote in self.ARCHIVES)
+        fetched = self.source is None and any(archive.varies for archive in self.ARCHIVES)
         n_there = sum(sample.uri in files.audio for sample in selection.samples)
         if fetched and not n_there == len(selection.samples) == self.N_CLIPS:
             raise ValueError(
@@ -141,7 +139,7 @@ class EvaluationSet(ABC):
             return read_json(Path(self.split_file))
         if self.CLASS_SPLITS is None:
             return {}
-        return fetch_class_splits(*self.CLASS_SPLITS, cache / "class_splits")
+        return download_class_splits(*self.CLASS_SPLITS, cache / "class_splits")
 
     def _planned(self, sample: Sample) -> Clip:
         seconds = self.NOMINAL_S if sample.duration_s is None else sample.duration_s
@@ -150,6 +148,7 @@ class EvaluationSet(ABC):
             split="eval",
             source=Source(sample.uri),
             labels=(sample.label,),
+            attributes=sample.attributes,
             licence=sample.licence or self.LICENCE,
             n_samples=round(seconds * SAMPLE_RATE_HZ),
         )

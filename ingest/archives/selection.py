@@ -1,9 +1,11 @@
 """Which files of a set become clips: what a recipe's `samples` gives back."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from slvr.shards.clip import Attribute
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Sample:
         label: its class.
         licence: its own, where each clip has one.
         duration_s: where it was measured.
+        attributes: what else the set says of it, name -> number or text.
     """
 
     uri: str
@@ -23,6 +26,7 @@ class Sample:
     label: str
     licence: str = ""
     duration_s: float | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from slvr.ingest.recipe import Plan, Recipe
+from slvr.ingest.recipe import ClipPlan, Recipe
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip
-from slvr.shards.manifest import clip_row
+from slvr.shards.columns import values_of
 
 NOMINAL_CLIP_S = 10.0
 """Length of a clip for which the plan knows none."""
@@ -39,8 +39,8 @@ def expected_s(clip: Clip) -> float:
     return clip.source.end_s - (clip.source.start_s or 0.0)
 
 
-def plan_sha256(recipe: Recipe, plan: Plan, codec: str, shard_mb: float) -> str:
+def plan_sha256(recipe: Recipe, plan: ClipPlan, codec: str, shard_mb: float) -> str:
     """Identity of what is asked for: the same command goes on, another one is refused."""
-    rows = [json.dumps(clip_row(clip), sort_keys=True) for clip in plan.clips]
+    rows = [json.dumps(values_of(clip), sort_keys=True) for clip in plan.clips]
     head = json.dumps([recipe.NAME, recipe.VERSION, plan.options, codec, shard_mb], sort_keys=True)
     return hashlib.sha256("\n".join([head, *sorted(rows)]).encode()).hexdigest()

@@ -4,26 +4,29 @@ import dataclasses
 import functools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
+from slvr.ingest.building.attempts import AttemptingMaker
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
 from slvr.ingest.building.pace import Pace
-from slvr.ingest.building.remote import RemoteMaker
+from slvr.ingest.building.part import make_part
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.building.workers import TASK_S, in_order, open_pool, tasks_of
-from slvr.ingest.recipe import Plan, Recipe, RemoteRecipe
+from slvr.ingest.recipe import ClipPlan, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import CLIPS, MANIFEST, Manifest, Row, ShardInfo
-from slvr.shards.write import ShardWriter, finish, index_of
+from slvr.shards.manifest import MANIFEST, Description, Manifest, ShardInfo
+from slvr.shards.rows import CLIPS, Row
+from slvr.shards.write import finish, index_of
 
 BYTES_PER_S = {"flac": 20_000, "wav": 32_000}
 """Of shards; FLAC's is what AudioSet's mixture of sounds takes."""
@@ -41,10 +44,10 @@ class Outcome:
     @property
     def failures(self) -> list[Row]:
         """Rows of the clips that are not there."""
-        return [row for row in self.rows if row["status"] != OK]
+        return [row for row in self.rows if row.clip.status != OK]
 
 
-def disk_note(plan: Plan, out: Path, codec: str) -> str | None:
+def disk_note(plan: ClipPlan, out: Path, codec: str) -> str | None:
     """A sentence for the user when the disk looks too small for what is still missing."""
     seconds = sum(expected_s(clip) for clip in plan.clips)
     here = out.resolve()
@@ -82,7 +85,7 @@ def prepare(out: Path) -> None:
 
 def build(
     recipe: Recipe,
-    plan: Plan,
+    plan: ClipPlan,
     out: Path,
     codec: Literal["flac", "wav"],
     workers: int,
@@ -91,7 +94,7 @@ def build(
 ) -> Outcome:
     """Makes every shard that is not finished yet, then the table and the manifest.
 
-    A process killed at any point loses at most the clips of the shard in work (a remote recipe:
+    A process killed at any point loses at most the clips of the shard in work (an online recipe:
     none), and the same call completes to the same bytes. Clips of finished shards whose status is
     in `again` are asked for once more; of the other clips nothing is.
 
@@ -103,8 +106,8 @@ def build(
     if repeated:
         raise ValueError(f"{len(repeated)} clips have the key of another one: {repeated[0]}, ...")
     dealt = deal(plan.clips, shard_mb)
-    about = About(recipe.NAME, _public(recipe), codec, shard_mb, len(plan.clips))
-    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), about) as ledger:
+    begun = About(recipe.NAME, _public(recipe), codec, shard_mb, len(plan.clips))
+    with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), begun) as ledger:
         for leftover in out.glob(".*.partial"):
             leftover.unlink()
         finished = {
@@ -125,10 +128,7 @@ def build(
         outcome = Outcome(ledger.rows(), [s for s in ledger.finished().values() if s.n])
     assert len(outcome.rows) == len(plan.clips)
     if pending or not _is_described(out):
-        finish(
-            out,
-            outcome.rows,
-            outcome.shards,
+        about = Description(
             name=out.resolve().name,
             recipe=recipe.NAME,
             recipe_version=recipe.VERSION,
@@ -142,6 +142,7 @@ def build(
             labels=plan.labels,
             extra=plan.extra,
         )
+        finish(out, outcome.rows, outcome.shards, about)
     return outcome
 
 
@@ -163,7 +164,8 @@ def _is_intact(tar: Path, sha256: str) -> bool:
 def _is_described(out: Path) -> bool:
     """Whether manifest, table and Croissant record are there and belong together."""
     try:
-        manifest = Manifest.from_json((out / MANIFEST).read_text(encoding="utf-8"))
+        text = (out / MANIFEST).read_text(encoding="utf-8")
+        manifest = Manifest.from_json(text, str(out / MANIFEST))
         described = (out / CROISSANT).read_bytes() == croissant(manifest).encode()
         return described and manifest.clips_sha256 == file_sha256(out / CLIPS)
     except (ValueError, FileNotFoundError):
@@ -183,26 +185,20 @@ def _write_shards(
     make: Callable[[Clip], Clip] = functools.partial(recipe.make, codec=codec)
     pace = None
     task_s = TASK_S
-    if recipe.REMOTE:
+    if recipe.ONLINE:
         task_s = 0.0  # each clip is kept on disk as it comes
-        remote = cast(RemoteRecipe, recipe)
-        pace = Pace(remote.politeness)
-        make = RemoteMaker(remote, codec, spool, ledger, pace)
+        online = cast(OnlineRecipe, recipe)
+        pace = Pace(online.politeness)
+        make = AttemptingMaker(online, codec, spool, ledger, pace)
     with open_pool(recipe, workers) as pool:
         clips = (clip for clips in pending.values() for clip in clips)
         made = in_order(pool, make, tasks_of(clips, task_s), window=4 * workers + 16)
         try:
             for name, planned in pending.items():
-                split = planned[0].split
-                with ShardWriter(out, name, split, codec) as writer:
-                    for _ in planned:
-                        writer.write(next(made))
-                        advance()
-                assert writer.info is not None
-                if writer.info.n == 0:
-                    writer.path.unlink()
-                    writer.path.with_suffix(".idx").unlink()
-                ledger.commit(writer.info, writer.rows)
+                part = make_part(
+                    recipe, name, planned, out, codec, _counted(made, planned, advance)
+                )
+                ledger.commit(part.info, part.rows)
                 spool.drop([clip.key for clip in planned])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -210,3 +206,12 @@ def _write_shards(
         finally:
             if pace is not None:
                 pace.stop()
+
+
+def _counted(
+    made: Iterator[Clip], planned: list[Clip], advance: Callable[[], None]
+) -> Iterator[Clip]:
+    """As many of the made clips as are planned, each counted once it is written."""
+    for clip in islice(made, len(planned)):
+        yield clip
+        advance()

@@ -10,26 +10,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
+
+import pyarrow as pa
 
 from slvr.command.record import package_versions
 from slvr.shards.clip import Clip
-from slvr.shards.manifest import Row, ShardInfo
+from slvr.shards.columns import record_of, values_of
+from slvr.shards.manifest import SCHEMA, ShardInfo, of_schema_1
+from slvr.shards.rows import CLIP_COLUMNS, Row
 
 LEDGER = "ledger.sqlite"
 LOCK = "ledger.lock"
 DECODERS = ("yt-dlp", "av", "soundfile", "soxr")
 
-_TABLES = """
+_SQL = {pa.int64(): "INTEGER", pa.float64(): "REAL"}
+_OF_CLIP = ", ".join(f"{each.name} {_SQL.get(each.type, 'TEXT')}" for each in CLIP_COLUMNS)
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS plan (sha256 TEXT, about TEXT);
 CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, info TEXT);
 CREATE TABLE IF NOT EXISTS clips (key TEXT PRIMARY KEY, status TEXT, reason TEXT, row TEXT);
 CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, key TEXT, started_s REAL, took_s REAL,
-    status TEXT, reason TEXT, detail TEXT, source_uri TEXT,
-    source_bytes INTEGER, source_sha256 TEXT, source_format TEXT, source_codec TEXT,
-    n_samples INTEGER, pcm_sha256 TEXT, versions TEXT
+    id INTEGER PRIMARY KEY, started_s REAL, took_s REAL, {_OF_CLIP}, versions TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_of_clip ON attempts (key);
 """
@@ -74,7 +76,8 @@ class Ledger:
         """Opens or begins the ledger of a directory.
 
         Raises:
-            ValueError: another process works there, or the directory was begun with another plan.
+            ValueError: another process works there, or the directory was begun with another plan
+                or is of schema 1.
         """
         self._lock = (directory / LOCK).open("a+")
         try:
@@ -94,7 +97,10 @@ class Ledger:
         self._path = directory / LEDGER
         self._db = sqlite3.connect(self._path, check_same_thread=False)
         with self._transaction():
+            _refuse_schema_1(self._db, directory)
             self._db.execute("PRAGMA journal_mode=WAL")
+            # before the tables: those without a number are of schema 1
+            self._db.execute(f"PRAGMA user_version={SCHEMA}")
             self._db.executescript(_TABLES)
         with self._transaction():
             found = self._db.execute("SELECT sha256 FROM plan").fetchone()
@@ -110,12 +116,7 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._one_thread:
             self._db.close()
         self._lock.close()
@@ -146,7 +147,10 @@ class Ledger:
             )
             self._db.executemany(
                 "INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)",
-                ((row["key"], row["status"], row["reason"], json.dumps(row)) for row in rows),
+                (
+                    (row.clip.key, row.clip.status, row.clip.reason, json.dumps(values_of(row)))
+                    for row in rows
+                ),
             )
 
     def forget(self, shard: str, keys: Iterable[str]) -> None:
@@ -157,32 +161,45 @@ class Ledger:
 
     def record(self, attempt: Attempt) -> None:
         """Adds an attempt."""
-        clip = attempt.clip
-        values = (
-            *(clip.key, attempt.started_s, attempt.took_s),
-            *(clip.status, clip.reason, clip.detail, clip.source.uri),
-            *(clip.source_bytes, clip.source_sha256, clip.source_format, clip.source_codec),
-            *(clip.n_samples, clip.pcm_sha256, self._versions),
+        of_clip = (
+            json.dumps(value) if isinstance(value, list | dict) else value
+            for value in values_of(attempt.clip).values()
         )
+        values = (attempt.started_s, attempt.took_s, *of_clip, self._versions)
         marks = ", ".join("?" * len(values))
         with self._transaction():
             self._db.execute(f"INSERT INTO attempts VALUES (NULL, {marks})", values)
 
     def rows(self) -> list[Row]:
         """The `clips.parquet` rows of all finished shards."""
-        return [json.loads(row) for (row,) in self._db.execute("SELECT row FROM clips")]
+        found = self._db.execute("SELECT row FROM clips")
+        return [record_of(Row, json.loads(row)) for (row,) in found]
 
 
 def open_to_read(directory: Path) -> sqlite3.Connection:
     """The ledger of a directory, which another process may be writing.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or one of schema 1.
     """
     path = (directory / LEDGER).resolve()
     if not path.is_file():
         raise ValueError(f"{directory}: no {LEDGER}; expected a directory that `ingest` has made")
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        _refuse_schema_1(db, directory)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _refuse_schema_1(db: sqlite3.Connection, directory: Path) -> None:
+    """Raises ValueError where a directory's ledger is one of schema 1, which had no number."""
+    (schema,) = db.execute("PRAGMA user_version").fetchone()
+    (n_tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if n_tables and schema != SCHEMA:
+        raise ValueError(of_schema_1(str(directory)))
 
 
 def read_about(directory: Path) -> About:

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from dataclasses import dataclass
+
+from slvr.ingest.recipe import Politeness
 
 logger = logging.getLogger(__name__)
 
@@ -11,25 +12,6 @@ SAVED_S = 60.0
 """The bucket holds the tokens of this time: what a slow download missed may be made up for."""
 LONGEST_WAIT_S = 2 * 3600.0
 """YouTube's limit on a session lasts up to one hour; a source that asks for more ends the run."""
-
-
-@dataclass(frozen=True)
-class Politeness:
-    """What a remote recipe owes its source.
-
-    Attributes:
-        per_hour: requests an hour over all threads, or None for no limit.
-        retries: further attempts at a clip that failed for now, 0 or more.
-        backoff_s: wait before the first of them, doubled for each further one.
-        refusal_wait_s: pause of the whole run after a refusal, doubled for each further one.
-        max_blocked: pauses in a row after which a further refusal ends the run.
-    """
-
-    per_hour: float | None
-    retries: int = 3
-    backoff_s: float = 2.0
-    refusal_wait_s: float = 60.0
-    max_blocked: int = 6
 
 
 class RefusedError(OSError):
@@ -58,7 +40,7 @@ class Pace:
         self._end: Exception | None = None
 
     def wait(self) -> int:
-        """Returns when the next request may start; the number belongs to its `report`.
+        """Waits until the next request may start; the number belongs to its `report`.
 
         Raises:
             RefusedError: the source went on refusing.
@@ -112,7 +94,7 @@ class Pace:
             self._open_s = time.monotonic() + wait_s
 
     def sleep(self, seconds: float) -> None:
-        """Returns after so many seconds, or at once when the run is over."""
+        """Sleeps so many seconds, or until the run is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._end is not None, seconds)
 

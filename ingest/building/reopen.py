@@ -1,12 +1,13 @@
 """Finished shards taken apart again, for the sake of some of their clips."""
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from slvr.ingest.building.ledger import Ledger
 from slvr.ingest.building.spool import Spool
-from slvr.shards.clip import OK, Clip
-from slvr.shards.manifest import Row, clip_of
+from slvr.shards.clip import Clip
+from slvr.shards.rows import Place
 
 
 def reopen(
@@ -27,25 +28,23 @@ def reopen(
         spool: gets what else they hold, so that it is not fetched once more.
         again: statuses.
     """
-    rows = {row["key"]: row for row in ledger.rows()}
+    rows = {row.clip.key: row for row in ledger.rows()}
     reopened = []
     for shard, clips in dealt.items():
         name = f"{shard}.tar"
         shard_rows = [rows[clip.key] for clip in clips if name in finished]
-        if not any(row["status"] in again for row in shard_rows):
+        if not any(row.clip.status in again for row in shard_rows):
             continue
         for row in shard_rows:
-            if row["status"] not in again:
-                spool.put(clip_of(row, _member(out, row)))
+            if row.clip.status not in again:
+                audio = None if row.place is None else _member(out, row.place)
+                spool.put(dataclasses.replace(row.clip, audio=audio))
         ledger.forget(name, [clip.key for clip in clips])
         reopened.append(name)
     return reopened
 
 
-def _member(out: Path, row: Row) -> bytes | None:
-    if row["status"] != OK:
-        return None
-    with (out / row["shard"]).open("rb") as tar:
-        tar.seek(row["audio_offset_bytes"])
-        member: bytes = tar.read(row["audio_length_bytes"])
-    return member
+def _member(out: Path, place: Place) -> bytes:
+    with (out / place.shard).open("rb") as tar:
+        tar.seek(place.audio_offset_bytes)
+        return tar.read(place.audio_length_bytes)

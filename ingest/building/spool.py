@@ -1,11 +1,12 @@
 """Clips that were fetched and wait for their shard: nothing is downloaded twice."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 from slvr.shards.clip import Clip
+from slvr.shards.columns import record_of, values_of
 from slvr.shards.files import AtomicFile
-from slvr.shards.manifest import clip_of, clip_row
 
 
 class Spool:
@@ -20,13 +21,13 @@ class Spool:
         if not path.is_file():
             return None
         header, _, audio = path.read_bytes().partition(b"\n")
-        return clip_of(json.loads(header), audio or None)
+        return dataclasses.replace(record_of(Clip, json.loads(header)), audio=audio or None)
 
     def put(self, clip: Clip) -> None:
         """Keeps a clip."""
         self.directory.mkdir(exist_ok=True)
         with AtomicFile(self.directory / clip.key) as temporary:
-            header = json.dumps(clip_row(clip)).encode()
+            header = json.dumps(values_of(clip)).encode()
             temporary.write_bytes(header + b"\n" + (clip.audio or b""))
 
     def drop(self, keys: list[str]) -> None:

@@ -25,7 +25,7 @@ BLOCKED_RETRIES = 2
 
 def open_pool(recipe: Recipe, workers: int) -> Executor:
     """Threads for a recipe that waits for a network, processes for one that computes."""
-    if recipe.REMOTE:
+    if recipe.ONLINE:
         return ThreadPoolExecutor(workers)
     # spawn: a forked child would inherit the locks of the parent's threads
     return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker)

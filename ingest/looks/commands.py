@@ -73,9 +73,9 @@ def verify(options: Verify) -> int:
 
 def status(options: Status) -> int:
     """Shows how far an ingest has come; returns the exit code."""
-    from slvr.ingest.looks.status import read_status
+    from slvr.ingest.looks.status import read_state
 
-    print(read_status(Path(options.directory)))
+    print(read_state(Path(options.directory)))
     return DONE
 
 

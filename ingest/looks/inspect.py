@@ -3,7 +3,6 @@
 Letters: T samples, C columns of a picture, M mel bands, L frames, F frequencies.
 """
 
-import io
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.image import imsave
 from scipy.signal import stft
 
-from slvr.command.page import data_url, render
-from slvr.shards.audio import encode
+from slvr.command.page import render
+from slvr.command.pictures import sound_url, spectrum_url
 from slvr.shards.clip import OK
 from slvr.shards.read import ClipDataset, ShardDirectory
 
@@ -186,6 +184,10 @@ def _clip(
         f"{row['split']} · {len(pcm) / rate_hz:.2f} s · RMS {level_db(pcm):.1f} dB, "
         f"peak {20 * np.log10(peak):.1f} dB"
     )
+    known = (f"{name} {value}" for name, value in row["attributes"].items())
+    n_events = len(row["events"])
+    events = [f"{n_events} event{'s' * (n_events > 1)}"] if n_events else []
+    facts = " · ".join([facts, *known, *events])
     outline = [*enumerate(-high / peak), *reversed(list(enumerate(-low / peak)))]
     names = [directory.manifest.labels.get(label, label) for label in row["labels"]]
     source = str(row["source_uri"])
@@ -197,8 +199,8 @@ def _clip(
         "link": source.startswith(("https://", "http://")),
         "n_columns": len(low) - 1,
         "outline": " ".join(f"{x},{y:.3f}" for x, y in outline),
-        "picture": data_url("image/png", _png(log_mel_db(head, rate_hz))),
-        "sound": data_url("audio/flac", encode(head, rate_hz, "flac")),
+        "picture": spectrum_url(log_mel_db(head, rate_hz), 0.0, RANGE_DB),
+        "sound": sound_url(head, rate_hz),
     }
 
 
@@ -230,9 +232,3 @@ def _mel_bands(rate_hz: int) -> Floats:
     low, centre, high = (edges_hz[i : i + N_MELS, None] for i in range(3))
     rising, falling = (bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)
     return np.maximum(0, np.minimum(rising, falling))
-
-
-def _png(image_db: Floats) -> bytes:
-    buffer = io.BytesIO()
-    imsave(buffer, image_db, vmin=-RANGE_DB, vmax=0, cmap="magma", origin="lower", format="png")
-    return buffer.getvalue()

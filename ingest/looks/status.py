@@ -19,7 +19,7 @@ _OF_EACH_CLIP = """
 
 
 @dataclass(frozen=True)
-class Status:
+class IngestState:
     """How far an ingest has come.
 
     Attributes:
@@ -72,7 +72,7 @@ class Status:
         return "\n".join([*lines, *(f"{s:<10} {r:<20} {n:>9}" for s, r, n in counts)])
 
 
-def read_status(directory: Path) -> Status:
+def read_state(directory: Path) -> IngestState:
     """The status of a directory that `ingest` is writing or has written.
 
     Raises:
@@ -91,7 +91,7 @@ def read_status(directory: Path) -> Status:
             "WHERE started_s > ? AND status NOT IN ('blocked', 'transient')",
             ((end_s or 0.0) - RATE_WINDOW_S,),
         ).fetchone()
-    return Status(
+    return IngestState(
         about=read_about(directory),
         writer=writer_of(directory),
         counts=tuple(counts),

@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, folder, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Template(EvaluationSet):
     LICENCE: ClassVar[str] = "CC-BY-4.0"
     CITATION: ClassVar[str] = "Authors, Title, Venue, Year"
     HOMEPAGE: ClassVar[str] = "https://example.org/set"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote("set.zip", ("https://example.org/set.zip",), f"sha256:{'0' * 64}", 1_000),
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile("set.zip", ("https://example.org/set.zip",), f"sha256:{'0' * 64}", 1_000),
     )
     SIZE_BYTES: ClassVar[int] = 1_000
     MEMBER: ClassVar[str] = r"audio/[^/]+/[^/]+\.wav"

@@ -7,7 +7,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, at_least
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 FEWEST = 2
 N_ROWS = 2_172
@@ -24,8 +24,8 @@ class Accents(EvaluationSet):
     LICENCE: ClassVar[str] = "CC-BY-NC-SA-2.0"
     CITATION: ClassVar[str] = "Weinberger, Speech Accent Archive, George Mason University, 2015"
     HOMEPAGE: ClassVar[str] = "https://www.kaggle.com/datasets/rtatman/speech-accent-archive"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote(
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile(
             "speech-accent-archive.zip",
             ("https://www.kaggle.com/api/v1/datasets/download/rtatman/speech-accent-archive",),
         ),
@@ -42,7 +42,12 @@ class Accents(EvaluationSet):
         there = [row for row in rows if row["file_missing?"] == "FALSE"]
         kept = at_least(
             (
-                Sample(f"recordings/{row['filename']}.mp3", row["filename"], row["native_language"])
+                Sample(
+                    f"recordings/{row['filename']}.mp3",
+                    row["filename"],
+                    row["native_language"],
+                    attributes={"speaker": row["speakerid"]} if row["speakerid"] else {},
+                )
                 for row in there
             ),
             FEWEST,

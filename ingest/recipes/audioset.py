@@ -3,30 +3,29 @@
 import dataclasses
 import difflib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from slvr.ingest.building.pace import Politeness
 from slvr.ingest.decode import decoded_clip
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan, Politeness
 from slvr.ingest.youtube.failures import redact
 from slvr.ingest.youtube.fetch import Fetchers, missing_javascript_runtime
-from slvr.ingest.youtube.members import mtslvr_members
 from slvr.ingest.youtube.options import FetchOptions
 from slvr.ingest.youtube.segments import (
     Segment,
     download_csv,
+    is_youtube_id,
     read_ids,
     read_label_names,
     read_segments,
 )
+from slvr.ingest.youtube.subsets import mtslvr_sides
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.files import file_sha256
+from slvr.shards.rows import read_rows
 
 DIRECTORIES = {"balanced": "as_bal", "eval": "as_eval", "unbalanced": "as_unbal"}
 GONE_SHARE = "18 to 25 %"
@@ -46,15 +45,18 @@ class AudioSet:
         "ICASSP 2017"
     )
     HOMEPAGE: ClassVar[str] = "https://research.google.com/audioset/"
-    REMOTE: ClassVar[bool] = True
+    ONLINE: ClassVar[bool] = True
     MAX_FAIL: ClassVar[float] = 0.35
+    RETRY_OPTIONS: ClassVar[tuple[str, ...]] = (
+        *("rate", "cookies", "proxy", "source_url", "ytdlp_option"),
+    )
 
     split: Literal["balanced", "eval", "unbalanced"] = "balanced"
     """Official list."""
     subset: Literal["mtslvr"] | None = None
     """Only the 20,550 clips published with MT-SLVR, in its splits `train` and `validation`."""
     segments: str | None = None
-    """A segment csv of the official form in place of the official list."""
+    """A segment csv of the official form, or AudioSet-strong's tsv, in place of that list."""
     from_manifest: str | None = None
     """The clips.parquet of another AudioSet directory: asks for exactly its clips."""
     ids: str | None = None
@@ -64,7 +66,7 @@ class AudioSet:
     limit: int | None = None
     """Take only the first clips of the list, 1 or more."""
     label_names: str | None = None
-    """A class_labels_indices.csv in place of the official one."""
+    """A class_labels_indices.csv, or a mid_to_display_name.tsv, in place of the official one."""
     source_url: str = field(default=FetchOptions.source_url, repr=False)
     """Where a video is; {id} stands for its id."""
     rate: float | Literal["unlimited"] = 300.0
@@ -76,7 +78,7 @@ class AudioSet:
     blocked_wait_s: float = 60.0
     """First such pause in seconds, above 0; each further one is twice as long."""
     cookies: str | None = None
-    """cookies.txt in Netscape form; it is read, never written or kept."""
+    """cookies.txt in Netscape form; it is read, never written, and no cookie is kept."""
     cookies_from_browser: str | None = None
     """Browser on this machine to take cookies from, for example firefox."""
     proxy: tuple[str, ...] = field(default=(), repr=False)
@@ -131,7 +133,7 @@ class AudioSet:
             max_blocked=self.max_blocked,
         )
 
-    def plan(self, cache: Path) -> Plan:
+    def plan(self, cache: Path) -> ClipPlan:
         """The segments of the list that were chosen, with the display names of their labels."""
         names = read_label_names(self.label_names or download_csv("labels", cache))
         clips = self._chosen(self._listed(cache), names)
@@ -140,10 +142,10 @@ class AudioSet:
             raise ValueError(
                 f"{self.from_manifest or self.segments or self.split}: label {min(unknown)} is not "
                 "in the list of classes; expected those of class_labels_indices.csv; give the "
-                "matching one with --label-names"
+                "matching one with --label-names, for AudioSet-strong its mid_to_display_name.tsv"
             )
         own_list = self.from_manifest or self.segments
-        return Plan(
+        return ClipPlan(
             clips=clips,
             labels=names,
             options={
@@ -159,27 +161,33 @@ class AudioSet:
     def _listed(self, cache: Path) -> list[Clip]:
         """Every clip of the list that is the source of this plan."""
         if self.from_manifest:
-            return [self._clip(*row) for row in _manifest_segments(Path(self.from_manifest))]
+            return [self._planned(clip) for clip in _manifest_clips(Path(self.from_manifest))]
         listed = read_segments(self.segments or download_csv(self.split, cache))
+        n_segments = Counter(segment.youtube_id for segment in listed)
         if self.subset is None:
             split = "eval" if self.split == "eval" else "train"
-            return [self._clip(segment, split) for segment in listed]
-        # As splits and not as a column: `train` then sees just the published training clips.
-        members = mtslvr_members(cache)
-        return [self._clip(s, members[s.youtube_id]) for s in listed if s.youtube_id in members]
+            splits = dict.fromkeys(n_segments, split)
+        else:
+            # As splits and not as a column: `train` then sees just the published training clips.
+            splits = mtslvr_sides(cache)
+        return [
+            self._planned(_clip(s, splits[s.youtube_id], alone=n_segments[s.youtube_id] == 1))
+            for s in listed
+            if s.youtube_id in splits
+        ]
 
     def _chosen(self, listed: list[Clip], names: dict[str, str]) -> tuple[Clip, ...]:
         """Those of the listed clips that the options ask for, in the order of the list."""
         chosen = listed
         if self.ids:
-            wanted = {f"Y{youtube_id}" for youtube_id in read_ids(self.ids)}
-            strange = wanted - {clip.key for clip in listed}
+            wanted = set(read_ids(self.ids))
+            strange = wanted - {clip.source.id for clip in listed}
             if strange:
                 raise ValueError(
                     f"{self.ids}: {len(strange)} ids are not in the list, for example "
-                    f"{min(strange)[1:]}; expected ids of --split, --segments or --from-manifest"
+                    f"{min(strange)}; expected ids of --split, --segments or --from-manifest"
                 )
-            chosen = [clip for clip in chosen if clip.key in wanted]
+            chosen = [clip for clip in chosen if clip.source.id in wanted]
         if self.classes:
             labels = {_label(text, names) for text in self.classes}
             chosen = [clip for clip in chosen if labels.intersection(clip.labels)]
@@ -187,15 +195,10 @@ class AudioSet:
             raise ValueError("no clip of the list is left; choose other --ids, --classes, --subset")
         return tuple(chosen[: self.limit])
 
-    def _clip(self, segment: Segment, split: str) -> Clip:
-        url = redact(self._fetchers.options.url(segment.youtube_id))
-        return Clip(
-            key=f"Y{segment.youtube_id}",  # an id may begin with '-', a key may not
-            split=split,
-            source=Source(url, segment.start_s, segment.end_s),
-            labels=segment.labels,
-            n_samples=round((segment.end_s - segment.start_s) * SAMPLE_RATE_HZ),
-        )
+    def _planned(self, clip: Clip) -> Clip:
+        """The clip as it comes from the place that this run asks."""
+        url = redact(self._fetchers.options.url(clip.source.id))
+        return dataclasses.replace(clip, source=dataclasses.replace(clip.source, uri=url))
 
     def _notes(self, clips: tuple[Clip, ...]) -> tuple[str, ...]:
         seconds = sum(clip.n_samples for clip in clips) / SAMPLE_RATE_HZ
@@ -211,43 +214,55 @@ class AudioSet:
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """Fetches one video's audio and cuts the part: one attempt."""
-        url = self._fetchers.options.url(clip.key.removeprefix("Y"))
+        url = self._fetchers.options.url(clip.source.id)
         with TemporaryDirectory(prefix="slvr-") as folder:
             fetched = self._fetchers.next().fetch(url, folder)
             made = decoded_clip(clip, fetched.path, codec, max_s=self.max_source_s)
         return dataclasses.replace(
-            made,
-            source_bytes=fetched.n_bytes,
-            source_sha256=fetched.sha256,
-            source_format=fetched.format_id,
-            source_codec=fetched.codec,
+            made, source_format=fetched.format_id, source_codec=made.source_codec or fetched.codec
         )
 
 
-def _manifest_segments(path: Path) -> list[tuple[Segment, str]]:
-    """Segment and split of every clip that another directory asked for."""
-    columns = ["key", "split", "labels", "start_s", "end_s"]
-    try:
-        rows = pq.read_table(path, columns=columns).to_pylist()
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"{path}: cannot be read as the clips.parquet of an AudioSet directory: {error}"
-        ) from error
-    strange = [row for row in rows if row["start_s"] is None or len(row["key"]) != 12]
-    if strange:
-        raise ValueError(
-            f"{path}: clip {strange[0]['key']} is no AudioSet segment; expected the clips.parquet "
-            "of a directory made by `ingest audioset`"
+def _clip(segment: Segment, split: str, alone: bool) -> Clip:
+    """The clip of a segment; one that is not alone in its video has its start in its key."""
+    start_ms = round(segment.start_s * 1000)
+    key = f"Y{segment.youtube_id}"  # an id may begin with '-', a key may not
+    return Clip(
+        key=key if alone else f"{key}_{start_ms}",
+        split=split,
+        source=Source("", segment.start_s, segment.end_s, segment.youtube_id),
+        labels=segment.labels,
+        events=segment.events,
+        n_samples=_n_samples(segment.start_s, segment.end_s),
+    )
+
+
+def _n_samples(start_s: float, end_s: float) -> int:
+    return round((end_s - start_s) * SAMPLE_RATE_HZ)
+
+
+def _manifest_clips(path: Path) -> list[Clip]:
+    """Every clip that another directory asked for, as planned there."""
+    clips = []
+    for row in read_rows(path):
+        source = row.clip.source
+        if source.start_s is None or source.end_s is None or not is_youtube_id(source.id):
+            raise ValueError(
+                f"{path}: clip {row.clip.key} is no AudioSet segment; expected the clips.parquet "
+                "of a directory made by `ingest audioset`"
+            )
+        clips.append(
+            Clip(
+                key=row.clip.key,
+                split=row.clip.split,
+                source=source,
+                labels=row.clip.labels,
+                events=row.clip.events,
+                attributes=row.clip.attributes,
+                n_samples=_n_samples(source.start_s, source.end_s),
+            )
         )
-    return [
-        (
-            Segment(
-                row["key"].removeprefix("Y"), row["start_s"], row["end_s"], tuple(row["labels"])
-            ),
-            row["split"],
-        )
-        for row in rows
-    ]
+    return clips
 
 
 def _label(text: str, names: dict[str, str]) -> str:

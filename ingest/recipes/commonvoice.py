@@ -1,8 +1,10 @@
 """Common Voice 12 delta: what was new in December 2022, 88 languages."""
 
+import csv
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import ClassVar
 
 from slvr.ingest.archives.evaluation_set import EvaluationSet
@@ -11,6 +13,8 @@ from slvr.ingest.archives.selection import Sample, Selection, at_least, stem
 
 RELEASE = "cv-corpus-12.0-delta-2022-12-07"
 FEWEST, MOST = 5, 10_000
+LISTS = ("validated", "invalidated", "other")
+"""Of each locale: who speaks in which clip."""
 NOT_IN_THE_BENCHMARK = frozenset({"rw"})
 """Has 10 new clips by the release's statistics, so that the rule alone would keep it."""
 
@@ -52,7 +56,7 @@ class CommonVoice(EvaluationSet):
             if locale not in NOT_IN_THE_BENCHMARK:
                 locales[locale].append(Sample(uri, stem(uri), locale))
         chosen = [s for samples in locales.values() for s in self._some(samples)]
-        kept = at_least(chosen, FEWEST)
+        kept = _with_speakers(at_least(chosen, FEWEST), files)
         n_capped = sum(len(samples) > MOST for samples in locales.values())
         n_small = len(locales) - len({sample.label for sample in kept})
         return Selection(
@@ -68,3 +72,19 @@ class CommonVoice(EvaluationSet):
             return hashlib.sha256(f"{self.seed} {sample.key}".encode()).digest()
 
         return samples if len(samples) <= MOST else sorted(samples, key=digest)[:MOST]
+
+
+def _with_speakers(samples: list[Sample], files: Files) -> list[Sample]:
+    """The samples with their speaker, where the lists of their locale are there."""
+    by_name = {PurePosixPath(sample.uri).name: sample for sample in samples}
+    for locale in {sample.label for sample in samples}:
+        for name in LISTS:
+            try:
+                lines = files.text(f"{locale}/{name}.tsv").split("\n")
+            except ValueError:  # a folder that holds the clips alone
+                continue
+            for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+                clip, speaker = row["path"], row["client_id"]
+                if clip in by_name and speaker:
+                    by_name[clip] = replace(by_name[clip], attributes={"speaker": speaker})
+    return list(by_name.values())

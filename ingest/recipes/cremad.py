@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 GITLAB = "https://gitlab.com/cs-cooper-lab/crema-d-mirror/-/archive/master/"
 
@@ -21,8 +21,8 @@ class CREMAD(EvaluationSet):
         "Cao et al., CREMA-D: Crowd-sourced emotional multimodal actors dataset, 2014"
     )
     HOMEPAGE: ClassVar[str] = "https://github.com/CheyneyComputerScience/CREMA-D"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote(
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile(
             "crema-d.zip",
             (
                 "https://www.kaggle.com/api/v1/datasets/download/ejlok1/cremad",
@@ -51,4 +51,10 @@ class CREMAD(EvaluationSet):
             stem(uri).removesuffix("_X") + ("_XX" * stem(uri).endswith("_X")): uri
             for uri in sorted(files.audio)
         }
-        return Selection([Sample(uri, key, key.split("_")[2]) for key, uri in uris.items()])
+        return Selection([_sample(uri, key) for key, uri in uris.items()])
+
+
+def _sample(uri: str, key: str) -> Sample:
+    actor, sentence, emotion, level = key.split("_")
+    attributes = {"speaker": actor, "sentence": sentence, "level": level}
+    return Sample(uri, key, emotion, attributes=attributes)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 
@@ -29,8 +29,9 @@ class Demo:
     LICENCE: ClassVar[str] = "CC0-1.0"
     CITATION: ClassVar[str] = ""
     HOMEPAGE: ClassVar[str] = ""
-    REMOTE: ClassVar[bool] = False
+    ONLINE: ClassVar[bool] = False
     MAX_FAIL: ClassVar[float] = 0.0
+    RETRY_OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     n_train: int = 1600
     """Clips of the unlabelled training split, 1 or more."""
@@ -44,7 +45,7 @@ class Demo:
         """Name of the shard directory if none is given."""
         return self.NAME
 
-    def plan(self, cache: Path) -> Plan:
+    def plan(self, cache: Path) -> ClipPlan:
         """Draws class, length and seed of every clip."""
         # loads scipy, which the workers of other recipes should not wait for
         from slvr.ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
@@ -63,7 +64,7 @@ class Demo:
             for name in EVALUATION_CLASSES
             for i in range(self.n_per_class)
         ]
-        return Plan(
+        return ClipPlan(
             clips=(*train, *evaluation),
             labels={name: name.replace("_", " ") for name in EVALUATION_CLASSES},
             options={"n_train": self.n_train, "n_per_class": self.n_per_class, "seed": self.seed},

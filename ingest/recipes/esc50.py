@@ -7,7 +7,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 
@@ -20,8 +20,8 @@ class ESC50(EvaluationSet):
     LICENCE: ClassVar[str] = "CC-BY-NC-3.0"
     CITATION: ClassVar[str] = "Piczak, ESC: Dataset for environmental sound classification, 2015"
     HOMEPAGE: ClassVar[str] = "https://github.com/karolpiczak/ESC-50"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote(
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile(
             "ESC-50.zip",
             (f"https://github.com/karolpiczak/ESC-50/archive/{COMMIT}.zip",),
             "sha256:661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
@@ -39,5 +39,18 @@ class ESC50(EvaluationSet):
     def samples(self, files: Files) -> Selection:
         """The rows of meta/esc50.csv; the names shown on the set's page are others."""
         rows = csv.DictReader(files.text("meta/esc50.csv").splitlines())
-        uris = [(f"audio/{row['filename']}", row["category"]) for row in rows]
-        return Selection([Sample(uri, stem(uri), category) for uri, category in uris])
+        return Selection(
+            [
+                Sample(
+                    f"audio/{row['filename']}",
+                    stem(row["filename"]),
+                    row["category"],
+                    attributes={
+                        "fold": int(row["fold"]),
+                        "take": row["take"],
+                        "src_file": row["src_file"],  # Freesound's id
+                    },
+                )
+                for row in rows
+            ]
+        )

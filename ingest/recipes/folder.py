@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from slvr.ingest.decode import declared_duration_s, decoded_clip
-from slvr.ingest.recipe import Plan
+from slvr.ingest.recipe import ClipPlan
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
 
 SUFFIXES = frozenset(
@@ -23,8 +23,9 @@ class Folder:
     LICENCE: ClassVar[str] = "as stated by the owner of the recordings"
     CITATION: ClassVar[str] = ""
     HOMEPAGE: ClassVar[str] = ""
-    REMOTE: ClassVar[bool] = False
+    ONLINE: ClassVar[bool] = False
     MAX_FAIL: ClassVar[float] = 0.01
+    RETRY_OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     path: str
     """Folder with the audio files; wav, flac, ogg, opus, mp3, m4a, webm and more, any rate."""
@@ -40,7 +41,7 @@ class Folder:
         """Name of the shard directory if none is given."""
         return Path(self.path).resolve().name
 
-    def plan(self, cache: Path) -> Plan:
+    def plan(self, cache: Path) -> ClipPlan:
         """Every audio file below the folder."""
         root = Path(self.path)
         if not root.is_dir():
@@ -65,7 +66,7 @@ class Folder:
         clips = tuple(self._planned(root, path) for path in audio)
         labels = sorted({label for clip in clips for label in clip.labels})
         ignored = len(files) - len(audio)
-        return Plan(
+        return ClipPlan(
             clips=clips,
             labels={label: label for label in labels},
             options={"unlabelled": self.unlabelled, "split": self.split, "max_s": self.max_s},

@@ -7,7 +7,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 MD5 = {
     "FSDKaggle2018.audio_train.zip": "a8b47ff4b52022c178f88fa5c6f080d0",
@@ -32,8 +32,10 @@ class FSDKaggle18(EvaluationSet):
         "DCASE 2018"
     )
     HOMEPAGE: ClassVar[str] = "https://zenodo.org/records/2552860"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = tuple(
-        Remote(name, (f"https://zenodo.org/records/2552860/files/{name}?download=1",), f"md5:{md5}")
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = tuple(
+        RemoteFile(
+            name, (f"https://zenodo.org/records/2552860/files/{name}?download=1",), f"md5:{md5}"
+        )
         for name, md5 in MD5.items()
     )
     SIZE_BYTES: ClassVar[int] = 4_600_000_000

@@ -6,7 +6,8 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
+from slvr.shards.clip import Attribute
 
 PARTS = {
     "train": "fde6665a93865503ba598b9fac388660",
@@ -20,9 +21,9 @@ PLACES = (
 )
 
 
-def _remote(part: str, md5: str) -> Remote:
+def _archive(part: str, md5: str) -> RemoteFile:
     name = f"nsynth-{part}.jsonwav.tar.gz"
-    return Remote(name, tuple(place + name for place in PLACES), f"md5:{md5}")
+    return RemoteFile(name, tuple(place + name for place in PLACES), f"md5:{md5}")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class NSynth(EvaluationSet):
         "Engel et al., Neural audio synthesis of musical notes with WaveNet autoencoders, ICML 2017"
     )
     HOMEPAGE: ClassVar[str] = "https://magenta.tensorflow.org/datasets/nsynth"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = tuple(_remote(*part) for part in PARTS.items())
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = tuple(_archive(*part) for part in PARTS.items())
     SIZE_BYTES: ClassVar[int] = 25_233_566_634
-    MEMBER: ClassVar[str] = r"nsynth-(?:train|valid|test)/audio/[^/]+-\d+-\d+\.wav"
+    MEMBER: ClassVar[str] = r"nsynth-(?:train|valid|test)/audio/[^/]+_[^/_]+_[^/_]+-\d+-\d+\.wav"
     NOMINAL_S: ClassVar[float] = 4.0
     N_CLIPS: ClassVar[int] = 305_978
     N_CLASSES: ClassVar[int] = 1_006
@@ -50,10 +51,20 @@ class NSynth(EvaluationSet):
     )
 
     def samples(self, files: Files) -> Selection:
-        """Every note; `<instrument>-<pitch>-<velocity>.wav`."""
-        return Selection([Sample(uri, stem(uri), instrument(stem(uri))) for uri in files.audio])
+        """Every note; `<family>_<source>_<number>-<pitch>-<velocity>.wav`."""
+        notes = {uri: note(stem(uri)) for uri in files.audio}
+        return Selection(
+            [
+                Sample(uri, stem(uri), instrument, attributes=attributes)
+                for uri, (instrument, attributes) in notes.items()
+            ]
+        )
 
 
-def instrument(note: str) -> str:
-    """The instrument of a note: a family may have two words (`synth_lead_synthetic_000`)."""
-    return note.rsplit("-", 2)[0]
+def note(name: str) -> tuple[str, dict[str, Attribute]]:
+    """The instrument of a note, and what else its name says; pitch and velocity as in MIDI."""
+    # split from the right: a family may have two words (`synth_lead_synthetic_000`)
+    instrument, pitch, velocity = name.rsplit("-", 2)
+    family, source, _ = instrument.rsplit("_", 2)
+    played = {"pitch": int(pitch), "velocity": int(velocity)}
+    return instrument, {**played, "family": family, "source": source}

@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, folder, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 ARCHIVE = "speech_commands_v0.02.tar.gz"
 
@@ -21,8 +21,8 @@ class SpeechCommands(EvaluationSet):
         "Warden, Speech Commands: A dataset for limited-vocabulary speech recognition, 2018"
     )
     HOMEPAGE: ClassVar[str] = "https://arxiv.org/abs/1804.03209"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote(
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile(
             ARCHIVE,
             (
                 f"https://storage.googleapis.com/download.tensorflow.org/data/{ARCHIVE}",
@@ -39,7 +39,15 @@ class SpeechCommands(EvaluationSet):
     N_CLASSES: ClassVar[int] = 35
 
     def samples(self, files: Files) -> Selection:
-        """Every word; file names repeat in other words, so keys hold the word."""
+        """Every word; `<word>/<speaker>_nohash_<n>.wav` repeats in other words: keys hold it."""
         return Selection(
-            [Sample(uri, f"{folder(uri)}_{stem(uri)}", folder(uri)) for uri in files.audio]
+            [
+                Sample(
+                    uri,
+                    f"{folder(uri)}_{stem(uri)}",
+                    folder(uri),
+                    attributes={"speaker": stem(uri).partition("_")[0]},
+                )
+                for uri in files.audio
+            ]
         )

@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 MIRROR = "https://huggingface.co/datasets/ProgramComputer/voxceleb/resolve/main/vox1/"
 SHA256 = {
@@ -30,8 +30,8 @@ class VoxCeleb1(EvaluationSet):
         "Interspeech 2017"
     )
     HOMEPAGE: ClassVar[str] = "https://mm.kaist.ac.kr/datasets/voxceleb"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = tuple(
-        Remote(name, (MIRROR + name,), f"sha256:{sha256}") for name, sha256 in SHA256.items()
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = tuple(
+        RemoteFile(name, (MIRROR + name,), f"sha256:{sha256}") for name, sha256 in SHA256.items()
     )
     SIZE_BYTES: ClassVar[int] = 33_700_000_000
     HOW_TO_GET: ClassVar[str] = (
@@ -49,9 +49,10 @@ class VoxCeleb1(EvaluationSet):
 
     def samples(self, files: Files) -> Selection:
         """Every utterance: `<speaker>/<video>/<number>.wav`; numbers repeat in other videos."""
-        return Selection(
-            [
-                Sample(uri, uri.removesuffix(".wav").replace("/", "_"), uri.partition("/")[0])
-                for uri in files.audio
-            ]
-        )
+        return Selection([_sample(uri) for uri in files.audio])
+
+
+def _sample(uri: str) -> Sample:
+    speaker, video, _ = uri.split("/")
+    key = uri.removesuffix(".wav").replace("/", "_")
+    return Sample(uri, key, speaker, attributes={"speaker": speaker, "video": video})

@@ -6,7 +6,7 @@ from typing import ClassVar
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.files import Files
 from slvr.ingest.archives.selection import Sample, Selection, folder, stem
-from slvr.ingest.download import Remote
+from slvr.ingest.download import RemoteFile
 
 LONGEST_S = 180.0
 
@@ -22,8 +22,8 @@ class Watkins(EvaluationSet):
         "resource, 2016"
     )
     HOMEPAGE: ClassVar[str] = "https://archive.org/details/watkins_202104"
-    ARCHIVES: ClassVar[tuple[Remote, ...]] = (
-        Remote(
+    ARCHIVES: ClassVar[tuple[RemoteFile, ...]] = (
+        RemoteFile(
             "watkins.zip",
             ("https://archive.org/download/watkins_202104/watkins.zip",),
             "md5:afef4877fb0b91c9952a68e436707179",

@@ -20,42 +20,19 @@ import errno
 import re
 import time
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-Status = Literal["gone", "geo", "login", "blocked", "transient", "corrupt", "silent", "refused"]
+from slvr.ingest.recipe import ClipFailure
 
 _MAX_DETAIL_CHARACTERS = 400
 _MIN_SECRET_CHARACTERS = 4
 
 
-class FetchFailure(Exception):  # noqa: N818 - a fact about one clip, caught and stored as a row
-    """Why a source could not be fetched.
-
-    Attributes:
-        status: one of `Status`.
-        reason: a short fixed word, fit for a column: see `RULES`.
-        detail: the message, without secrets.
-        retry_after_s: what the server asked to wait, in seconds, or None.
-    """
-
-    def __init__(
-        self, status: Status, reason: str, detail: str, retry_after_s: float | None = None
-    ) -> None:
-        super().__init__(status, reason, detail, retry_after_s)  # all in args: survives pickling
-        self.status = status
-        self.reason = reason
-        self.detail = detail
-        self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return f"{self.status} ({self.reason}): {self.detail}"
-
-
 class Rule(NamedTuple):
     """One row of the table: the first whose pattern is found in the message decides."""
 
-    status: Status
+    status: str
     reason: str
     pattern: str
 
@@ -131,8 +108,8 @@ _LOCAL_ERRNOS = {
 }
 
 
-def classify(error: BaseException, secrets: Iterable[str] = ()) -> FetchFailure:
-    """Returns what an exception of yt-dlp means for the clip.
+def classify(error: BaseException, secrets: Iterable[str] = ()) -> ClipFailure:
+    """What an exception of yt-dlp means for the clip.
 
     Args:
         error: as raised by yt-dlp.
@@ -153,11 +130,11 @@ def classify(error: BaseException, secrets: Iterable[str] = ()) -> FetchFailure:
     elif any(isinstance(link, GeoRestrictedError) for link in chain):
         text = "geo-restricted"  # its message gives advice on proxies, too
     status, reason = look_up(text)
-    return FetchFailure(status, reason, redact(str(error) or repr(error), secrets), retry_after_s)
+    return ClipFailure(status, reason, redact(str(error) or repr(error), secrets), retry_after_s)
 
 
-def look_up(message: str) -> tuple[Status, str]:
-    """Returns status and reason of the first rule that fits; transient, unknown if none does."""
+def look_up(message: str) -> tuple[str, str]:
+    """Status and reason of the first rule that fits; transient, unknown if none does."""
     message = message.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     for status, reason, pattern in RULES:
         if re.search(pattern, message, re.IGNORECASE):
@@ -166,7 +143,7 @@ def look_up(message: str) -> tuple[Status, str]:
 
 
 def local_error(error: BaseException) -> OSError | None:
-    """Returns the disk's or the system's own error behind an exception of yt-dlp, if one is."""
+    """The disk's or the system's own error behind an exception of yt-dlp, if one is."""
     from yt_dlp.networking.exceptions import RequestError  # noqa: PLC0415 - slow to import
 
     for link in _causes(error):
@@ -178,7 +155,7 @@ def local_error(error: BaseException) -> OSError | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields the exception and those behind it, by yt-dlp's several ways of keeping them."""
+    """The exception and those behind it, by yt-dlp's several ways of keeping them."""
     seen: list[BaseException] = []
     link: object = error
     while isinstance(link, BaseException) and not any(link is other for other in seen):
@@ -192,7 +169,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Returns the seconds that a Retry-After header asks for (a number or an HTTP date)."""
+    """The seconds that a Retry-After header asks for (a number or an HTTP date)."""
     if not value:
         return None
     if value.strip().isdigit():
@@ -215,7 +192,7 @@ _URL = re.compile(r"https?://[^\s'\"<>()]+", re.IGNORECASE)
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Returns one line fit for logs and ledgers: no credentials, no tokens, at most 400 characters.
+    """One line fit for logs and ledgers: no credentials, no tokens, at most 400 characters.
 
     Of URLs the path stays and of the query only YouTube's `v`; of googlevideo URLs the host
     alone, since they carry signatures and the caller's IP in the path, too.

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slvr.ingest.youtube.failures import FetchFailure, classify, local_error, redact
+from slvr.ingest.recipe import ClipFailure
+from slvr.ingest.youtube.failures import classify, local_error, redact
 from slvr.ingest.youtube.options import FetchOptions
 
 _FORMAT = "ba[ext=m4a]/ba/b"  # m4a first: the smallest source that FFmpeg decodes fast
@@ -107,7 +108,7 @@ class Fetcher:
             ) from None  # the cause quotes lines of the file
 
     def fetch(self, url: str, directory: str | Path) -> Fetched:
-        """Returns the audio of one source, as one file in `directory`.
+        """The audio of one source, as one file in `directory`.
 
         Args:
             url: a page or file that yt-dlp knows how to read.
@@ -115,7 +116,7 @@ class Fetcher:
                 the caller's to remove (a `TemporaryDirectory` does).
 
         Raises:
-            FetchFailure: the source is not to be had; carries status, reason and detail.
+            ClipFailure: the source is not to be had; carries status, reason and detail.
             OSError: this machine's own trouble (disk full, not writable), no fault of the source.
         """
         directory = Path(directory)
@@ -125,7 +126,7 @@ class Fetcher:
         self._downloader.params["paths"] = {"home": str(directory)}
         try:
             info = self._downloader.extract_info(url)
-        except FetchFailure:
+        except ClipFailure:
             raise
         except Exception as error:
             if local := local_error(error):
@@ -136,13 +137,18 @@ class Fetcher:
         downloads = info.get("requested_downloads") or [{}]
         if not (file := downloads[0].get("filepath")) or not Path(file).exists():
             detail = f"yt-dlp found no audio at {redact(url, self._secrets())}"
-            raise FetchFailure("corrupt", "not_audio", detail)
+            raise ClipFailure("corrupt", "not_audio", detail)
         path = Path(file)
-        codec, container_s = _probe(path)
-        duration_s = container_s or info.get("duration")
-        _check_limits(self._options, path.stat().st_size, duration_s)
+        n_bytes = path.stat().st_size
         with path.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+        try:
+            codec, container_s = _probe(path)
+            duration_s = container_s or info.get("duration")
+            _check_limits(self._options, n_bytes, duration_s)
+        except ClipFailure as failure:
+            failure.source_bytes, failure.source_sha256 = n_bytes, sha256
+            raise
         secrets = self._secrets()
         return Fetched(
             path=path,
@@ -150,7 +156,7 @@ class Fetcher:
             source_id=str(info.get("id", "")),
             format_id=str(info.get("format_id", "")),
             codec=codec,
-            n_bytes=path.stat().st_size,
+            n_bytes=n_bytes,
             sha256=sha256,
             duration_s=duration_s,
             live_status=info.get("live_status"),
@@ -167,14 +173,14 @@ class Fetcher:
     def _refuse(self, info: dict[str, Any], *, incomplete: bool = False) -> None:
         """Called by yt-dlp when it knows the source, and again when it has chosen a format."""
         if info.get("live_status") in _LIVE:
-            raise FetchFailure("refused", "live", f"live status {info['live_status']}")
+            raise ClipFailure("refused", "live", f"live status {info['live_status']}")
         # For films on sale YouTube answers with the trailer, which is another video.
         if info.get("extractor_key") == "Youtube" and info["id"] not in self._url:
-            raise FetchFailure("login", "paid", f"got video {info['id']} in place of the one asked")
+            raise ClipFailure("login", "paid", f"got video {info['id']} in place of the one asked")
         codecs = [(f.get("acodec"), f.get("vcodec")) for f in info.get("formats") or []]
         has_video = any(video not in (None, "none") for _, video in codecs)
         if has_video and all(audio == "none" for audio, _ in codecs):
-            raise FetchFailure("silent", "no_audio", "all formats are video without audio")
+            raise ClipFailure("silent", "no_audio", "all formats are video without audio")
         _check_limits(self._options, info.get("filesize"), info.get("duration"))
 
     def _watch(self, progress: dict[str, Any]) -> None:
@@ -183,7 +189,7 @@ class Fetcher:
         _check_limits(self._options, n_bytes, None)
         limit_s = self._options.max_fetch_s
         if time.monotonic() - self._started_s > limit_s:
-            raise FetchFailure("transient", "too_slow", f"not complete after {limit_s:g} s")
+            raise ClipFailure("transient", "too_slow", f"not complete after {limit_s:g} s")
 
     def _parameters(self) -> dict[str, Any]:
         options = self._options
@@ -221,9 +227,11 @@ class Fetcher:
         return parameters
 
 
-class _OfThread(threading.local):
+class _OwnFetchers(threading.local):
+    """Fetchers that each thread makes for itself, by the number of their proxy."""
+
     def __init__(self) -> None:
-        self.fetchers: dict[int, Fetcher] = {}
+        self.by_proxy: dict[int, Fetcher] = {}
 
 
 class Fetchers:
@@ -236,30 +244,35 @@ class Fetchers:
 
     def __init__(self, options: FetchOptions, proxies: Sequence[str | None]) -> None:
         self.options = options
+        self._proxies = tuple(proxies)
         self._by_proxy = [
             dataclasses.replace(options, proxy=proxy) for proxy in proxies or (options.proxy,)
         ]
         self._turns = itertools.cycle(range(len(self._by_proxy)))
-        self._of_thread = _OfThread()
+        self._own = _OwnFetchers()
+
+    def __reduce__(self) -> tuple[type["Fetchers"], tuple[FetchOptions, tuple[str | None, ...]]]:
+        """Pickles what it was made of: connections and turns belong to one process."""
+        return Fetchers, (self.options, self._proxies)
 
     def next(self) -> Fetcher:
         """The calling thread's own fetcher for the proxy whose turn it is."""
         turn = next(self._turns)  # one call in C: safe in threads
-        fetchers = self._of_thread.fetchers
-        if turn not in fetchers:
-            fetchers[turn] = Fetcher(self._by_proxy[turn])
-        return fetchers[turn]
+        own = self._own.by_proxy
+        if turn not in own:
+            own[turn] = Fetcher(self._by_proxy[turn])
+        return own[turn]
 
 
 def _check_limits(options: FetchOptions, n_bytes: int | None, duration_s: float | None) -> None:
     if n_bytes and n_bytes > options.max_source_mb * 1e6:
-        raise FetchFailure(
+        raise ClipFailure(
             "refused",
             "too_large",
             f"{n_bytes / 1e6:.1f} MB, the limit is {options.max_source_mb:g} MB",
         )
     if duration_s and duration_s > options.max_source_s:
-        raise FetchFailure(
+        raise ClipFailure(
             "refused",
             "too_long",
             f"{duration_s:.0f} s, the limit is {options.max_source_s:g} s",
@@ -267,38 +280,38 @@ def _check_limits(options: FetchOptions, n_bytes: int | None, duration_s: float 
 
 
 def _probe(path: Path) -> tuple[str, float | None]:
-    """Returns codec and declared seconds of the first audio stream.
+    """Codec and declared seconds of the first audio stream.
 
     Content types and extensions prove nothing: servers send pages and error texts as audio.
     """
     import av  # noqa: PLC0415 - loads FFmpeg
 
     if path.stat().st_size == 0:
-        raise FetchFailure("corrupt", "empty", "the server sent 0 bytes")
+        raise ClipFailure("corrupt", "empty", "the server sent 0 bytes")
     with path.open("rb") as file:
         head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
-        raise FetchFailure("corrupt", "not_audio", "the server sent a text document, not audio")
+        raise ClipFailure("corrupt", "not_audio", "the server sent a text document, not audio")
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise FetchFailure("silent", "no_audio", "the file has no audio stream")
+                raise ClipFailure("silent", "no_audio", "the file has no audio stream")
             stream = container.streams.audio[0]
             if stream.codec_context is None:
-                raise FetchFailure("corrupt", "unknown_codec", "FFmpeg cannot decode the audio")
+                raise ClipFailure("corrupt", "unknown_codec", "FFmpeg cannot decode the audio")
             if stream.duration is not None and stream.time_base is not None:
                 duration_s = float(stream.duration * stream.time_base)
             else:
                 duration_s = (container.duration or 0) / av.time_base
             return stream.codec_context.name, duration_s or None
     except av.FFmpegError as error:
-        raise FetchFailure(
+        raise ClipFailure(
             "corrupt", "not_audio", f"FFmpeg cannot read the file: {error.strerror}"
         ) from None
 
 
 def missing_javascript_runtime() -> str | None:
-    """Returns a sentence for the user when deno is not found, else None.
+    """A sentence for the user when deno is not found, else None.
 
     YouTube hides most formats from clients that do not run its JavaScript.
     """
@@ -311,6 +324,6 @@ def missing_javascript_runtime() -> str | None:
 
 
 def _deno_path() -> str | None:
-    """Returns where deno is: pip puts it beside Python, which need not be on the PATH."""
+    """Where deno is: pip puts it beside Python, which need not be on the PATH."""
     beside_python = sysconfig.get_path("scripts")
     return shutil.which("deno", path=beside_python) or shutil.which("deno")

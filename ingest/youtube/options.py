@@ -70,11 +70,11 @@ class FetchOptions:
             )
 
     def url(self, youtube_id: str) -> str:
-        """Returns the URL of one source."""
+        """The URL of one source."""
         return self.source_url.replace("{id}", youtube_id)
 
     def secrets(self) -> set[str]:
-        """Returns the strings that must not be repeated in messages."""
+        """The strings that must not be repeated in messages."""
         proxy = urlsplit(self.proxy or "")
         named = [part for part in (proxy.username, proxy.password) if part]
         secrets = {*named, *map(unquote, named)}

@@ -6,21 +6,25 @@ separator is comma and blank, and the label list is quoted:
     # YTID, start_seconds, end_seconds, positive_labels
     --PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088"
 
+AudioSet-strong's tsv has a header and one line per event; a segment is its video's id and its start
+in milliseconds, and lasts 10 s:
+
+    segment_id	start_time_seconds	end_time_seconds	label
+    YxlGt805lTA_30000	2.627	7.237	/m/053hz1
+
 Copies in circulation were often damaged by spreadsheets (ids that begin with `-` become
 `#NAME?`, labels spread over columns), so everything is checked and nothing is guessed.
 """
 
 import csv
-import hashlib
-import http.client
 import logging
 import math
-import os
 import re
-import shutil
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+
+from slvr.ingest.download import RemoteFile, checksum_fault, download
+from slvr.shards.clip import Event
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,10 @@ HOMEPAGE = "https://research.google.com/audioset/download.html"
 _BASE_URL = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _LABEL = re.compile(r"/[a-z]/[a-z0-9_]+")
+_STRONG_ID = re.compile(r"([A-Za-z0-9_-]{11})_(\d+)")
+_STRONG_COLUMNS = ["segment_id", "start_time_seconds", "end_time_seconds", "label"]
+STRONG_S = 10.0
+"""Length of every clip of AudioSet-strong, whose list gives the start alone."""
 _SEGMENT_COLUMNS = "YTID, start_seconds, end_seconds, positive_labels"
 _LABEL_COLUMNS = ["index", "mid", "display_name"]
 _SPREADSHEET_ERROR = "#NAME?"
@@ -81,37 +89,78 @@ class Segment:
     start_s: float
     end_s: float
     labels: tuple[str, ...]
+    events: tuple[Event, ...] = ()
 
 
 def read_segments(path: str | Path) -> list[Segment]:
-    """Returns the segments of a csv of AudioSet's form, in the order of the file.
+    """The segments of a list of AudioSet, in the order of the file.
 
     Args:
-        path: a csv as `OFFICIAL` names, or any other of that form (a subset, a new selection).
+        path: a csv as `OFFICIAL` names, or any other of that form (a subset, a new selection); or
+            a tsv of AudioSet-strong, which has a line for each event.
 
     Raises:
-        ValueError: a line is not of that form, an id is mangled or occurs twice, a segment ends
+        ValueError: a line is not of that form, an id is mangled, a segment is there twice or ends
             before it starts, or there is no segment; names the file and the line.
         OSError: the file cannot be read.
     """
+    lines = _lines(path)
+    if lines and lines[0].startswith("segment_id\t"):
+        return _read_strong(path, lines)
     segments: list[Segment] = []
-    line_of_id: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    line_of: dict[tuple[str, float], int] = {}
+    for number, line in enumerate(lines, start=1):
         is_comment = line.startswith("#") and not line.startswith(_SPREADSHEET_ERROR)
         if is_comment or not line.strip():
             continue
         where = f"{path}, line {number}"
         segment = _parse_segment(line, where)
-        first = line_of_id.setdefault(segment.youtube_id, number)
+        first = line_of.setdefault((segment.youtube_id, segment.start_s), number)
         if first != number:
             raise ValueError(
-                f"{where}: id {segment.youtube_id} was already on line {first}; "
-                f"expected one segment per id. Remove one of the two lines."
+                f"{where}: id {segment.youtube_id} from {segment.start_s} s was already on line "
+                f"{first}; expected each segment once. Remove one of the two lines."
             )
         segments.append(segment)
     if not segments:
         raise ValueError(f"{path}: no segment in this file; expected lines {_SEGMENT_COLUMNS!r}")
     return segments
+
+
+def _read_strong(path: str | Path, lines: list[str]) -> list[Segment]:
+    """The segments of AudioSet-strong: events count from the start of their 10 s."""
+    if lines[0].rstrip().split("\t") != _STRONG_COLUMNS:
+        raise ValueError(
+            f"{path}, line 1: got columns {lines[0].split()}, expected {_STRONG_COLUMNS}"
+        )
+    events: dict[tuple[str, int], list[Event]] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        fields = line.rstrip().split("\t")
+        segment = _STRONG_ID.fullmatch(fields[0])
+        if len(fields) != len(_STRONG_COLUMNS) or segment is None:
+            raise ValueError(
+                f"{where}: got {line.strip()[:120]!r}, expected {_STRONG_COLUMNS}, the first "
+                f"YouTube's id, '_' and the start in ms. {_fresh_copy_hint()}"
+            )
+        _check_label(fields[3], where)
+        start_s, end_s = (_seconds(text, where) for text in fields[1:3])
+        if end_s < start_s:
+            raise ValueError(f"{where}: the event ends at {end_s} s and starts at {start_s} s")
+        key = (segment[1], int(segment[2]))
+        events.setdefault(key, []).append(Event(fields[3], start_s, end_s))
+    if not events:
+        raise ValueError(f"{path}: no event in this file; expected lines {_STRONG_COLUMNS}")
+    return [
+        Segment(
+            *(youtube_id, start_ms / 1000, start_ms / 1000 + STRONG_S),
+            labels=tuple(dict.fromkeys(event.label for event in found)),
+            events=tuple(found),
+        )
+        for (youtube_id, start_ms), found in events.items()
+    ]
 
 
 def _parse_segment(line: str, where: str) -> Segment:
@@ -137,12 +186,16 @@ def _parse_segment(line: str, where: str) -> Segment:
         )
     labels = tuple(label.strip() for label in labels_text.split(","))
     for label in labels:
-        if not _LABEL.fullmatch(label):
-            raise ValueError(
-                f"{where}: got the label {label!r}, expected ontology ids such as '/m/09x0r'. "
-                f"{_fresh_copy_hint()}"
-            )
+        _check_label(label, where)
     return Segment(youtube_id, start_s, end_s, labels)
+
+
+def _check_label(label: str, where: str) -> None:
+    if not _LABEL.fullmatch(label):
+        raise ValueError(
+            f"{where}: got the label {label!r}, expected ontology ids such as '/m/09x0r'. "
+            f"{_fresh_copy_hint()}"
+        )
 
 
 def _seconds(text: str, where: str) -> float:
@@ -155,8 +208,13 @@ def _seconds(text: str, where: str) -> float:
     return seconds
 
 
+def is_youtube_id(text: str) -> bool:
+    """Whether a text is a YouTube id."""
+    return _YOUTUBE_ID.fullmatch(text) is not None
+
+
 def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Returns the YouTube ids of a text file: one on each line, `#` begins a comment.
+    """The YouTube ids of a text file: one on each line, `#` begins a comment.
 
     Raises:
         ValueError: a line is no id, or there is none; names the file and the line.
@@ -179,25 +237,32 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
 
 
 def read_label_names(path: str | Path) -> dict[str, str]:
-    """Returns the display name of each ontology id, in the order of the label indices.
+    """The display name of each ontology id, in the order of the label indices.
 
     Args:
-        path: a `class_labels_indices.csv`.
+        path: a `class_labels_indices.csv`, or AudioSet-strong's `mid_to_display_name.tsv`, whose
+            lines hold id and name alone.
 
     Raises:
         ValueError: another header, a row of another width, an id twice, or no rows.
         OSError: the file cannot be read.
     """
-    rows = csv.reader(_lines(path))
-    header = next(rows, [])
-    if header != _LABEL_COLUMNS:
-        raise ValueError(f"{path}, line 1: got columns {header}, expected {_LABEL_COLUMNS}")
+    lines = _lines(path)
+    columns = _LABEL_COLUMNS
+    if lines and _LABEL.fullmatch(lines[0].partition("\t")[0]):
+        columns = _LABEL_COLUMNS[1:]
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.reader(lines)
+        header = next(rows, [])
+        if header != columns:
+            raise ValueError(f"{path}, line 1: got columns {header}, expected {columns}")
     names: dict[str, str] = {}
     for row in rows:
         where = f"{path}, line {rows.line_num}"
-        if len(row) != 3:
-            raise ValueError(f"{where}: got {len(row)} columns, expected {_LABEL_COLUMNS}")
-        _, mid, name = row
+        if len(row) != len(columns):
+            raise ValueError(f"{where}: got {len(row)} columns, expected {columns}")
+        mid, name = row[-2:]
         if mid in names:
             raise ValueError(f"{where}: id {mid} occurs twice, expected each id once")
         names[mid] = name
@@ -217,70 +282,24 @@ def _fresh_copy_hint() -> str:
     return f"Take a fresh copy from {HOMEPAGE}"
 
 
-def download_csv(
-    name: str, cache_dir: str | Path, *, url: str | None = None, timeout_s: float = 30.0
-) -> Path:
-    """Returns the path of an official csv, fetched on the first call and kept in `cache_dir`.
+def download_csv(name: str, cache: Path) -> Path:
+    """The path of an official csv, fetched on the first call and kept in the cache.
 
-    The file appears under its name only when it is complete. A checksum that differs from the
-    copy we know is logged as a warning with both sums, not refused.
+    A checksum that differs from the copy we know is logged as a warning with both sums, not
+    refused.
 
     Args:
         name: a key of `OFFICIAL`.
-        cache_dir: made if missing.
-        url: another place to fetch it from.
-        timeout_s: longest wait for the server, in seconds.
+        cache: folder for the file; made if missing.
 
     Raises:
         OSError: the file could not be fetched or stored; says which URL and what to do instead.
     """
     official = OFFICIAL[name]
-    target = Path(cache_dir) / official.url.rpartition("/")[2]
-    fetch_once(url or official.url, target, timeout_s, "or give your own csv with --segments FILE")
-    if official.sha256:
-        with target.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 != official.sha256:
-            logger.warning(
-                "%s has sha256 %s, the copy known to us has %s: the list may have changed",
-                target,
-                sha256,
-                official.sha256,
-            )
-    return target
-
-
-def fetch_once(url: str, target: Path, timeout_s: float = 30.0, instead: str = "") -> Path:
-    """Returns `target`, fetched if it is not there yet; it appears only when it is complete.
-
-    Args:
-        url: where it is.
-        target: where it goes; folders are made.
-        timeout_s: longest wait for the server, in seconds.
-        instead: what else the user may do, for the error message.
-
-    Raises:
-        OSError: the file could not be fetched or stored; says which URL and what to do instead.
-    """
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        _download(url, partial, timeout_s)
-        partial.replace(target)
-    except (OSError, http.client.HTTPException) as error:
-        ways = [f"Save the file as {target} by other means", instead]
-        raise OSError(f"cannot fetch {url}: {error}. {', '.join(filter(None, ways))}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
-
-
-def _download(url: str, path: Path, timeout_s: float) -> None:
-    with urllib.request.urlopen(url, timeout=timeout_s) as response, path.open("wb") as file:
-        shutil.copyfileobj(response, file)
-        declared = response.headers["Content-Length"]
-        # A connection cut in mid-body ends the copy without an error.
-        if declared is not None and file.tell() != int(declared):
-            raise OSError(f"got {file.tell()} bytes, the server declared {declared}")
+    option = "--label-names" if name == "labels" else "--segments"
+    file = RemoteFile(official.url.rpartition("/")[2], (official.url,))
+    download([file], cache, instead=f"give your own csv with {option} FILE")
+    path = cache / file.name
+    if official.sha256 and (fault := checksum_fault(path, f"sha256:{official.sha256}")):
+        logger.warning("%s: %s: the list may have changed", path, fault)
+    return path

@@ -101,5 +101,5 @@ class Encoder(nn.Module, ABC):
     def untrained(self, seed: int) -> Encoder:
         """A freshly initialised encoder of the same shape; the same seed gives the same one."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds the GPUs' too
             return type(self)(**self.shape())

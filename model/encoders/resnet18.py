@@ -141,32 +141,35 @@ class ResNet18(Encoder):
         Raises:
             ValueError: unknown task.
         """
-        if task not in self.dims:
-            raise ValueError(f"unknown task {task!r}: choose from {', '.join(self.dims)}")
+        branches = self._branches(task)
         trunk = self._trunk(x)
-        return torch.cat([self._branch(trunk, branch) for branch in self._branches(task)], dim=1)
+        return torch.cat([self._branch(trunk, branch) for branch in branches], dim=1)
 
     def embed(self, views: Tensor, tasks: Sequence[str]) -> dict[str, Embedded]:
         """The embeddings of (V, B, C, F, L) views for each of the tasks.
 
         With `bn_views` "separate" each view has its own batch statistics in training mode, and the
         running statistics move as in separate passes: view after view for the first task, then all
-        of them again for the second. (In `none` there is one pass a view: the tasks share it.)
+        of them again for the second; `all` is a task like them. (In `none` there is one pass a
+        view: the tasks share it.)
         """
         if not self.exact_speedups:
             own = {task: ALL if self.variant == "none" else task for task in tasks}
             found = super().embed(views, tuple(dict.fromkeys(own.values())))
             return {task: found[name] for task, name in own.items()}
-        branches = dict.fromkeys(b for task in tasks for b in self._branches(task))
+        of_task = {task: self._branches(task) for task in tasks}
+        rounds = list(dict.fromkeys(of_task.values()))  # one where the tasks are the same
         passes = Passes(views=len(views) if self.bn_views == "separate" else 1)
-        trunk = self._trunk(views.flatten(0, 1), passes._replace(rounds=len(branches)))
+        trunk = self._trunk(views.flatten(0, 1), passes._replace(rounds=len(rounds)))
         embedded = {
-            branch: self._branch(trunk, branch, passes).view(*views.shape[:2], -1)
-            for branch in branches
+            branch: self._branch(
+                trunk, branch, passes._replace(rounds=sum(branch in each for each in rounds))
+            ).view(*views.shape[:2], -1)
+            for branch in dict.fromkeys(branch for branches in rounds for branch in branches)
         }
         return {
-            task: Embedded(torch.cat([embedded[branch] for branch in self._branches(task)], dim=-1))
-            for task in tasks
+            task: Embedded(torch.cat([embedded[branch] for branch in branches], dim=-1))
+            for task, branches in of_task.items()
         }
 
     def folded(self) -> ResNet18:
@@ -175,11 +178,17 @@ class ResNet18(Encoder):
 
         return folded(self)
 
-    def _branches(self, task: str) -> list[int]:
-        """Which heads make up the embedding of a task."""
+    def _branches(self, task: str) -> tuple[int, ...]:
+        """Which heads make up the embedding of a task.
+
+        Raises:
+            ValueError: unknown task.
+        """
+        if task not in self.dims:
+            raise ValueError(f"unknown task {task!r}: choose from {', '.join(self.dims)}")
         if self.variant == "none":
-            return [0]
-        return list(range(len(TASKS))) if task == ALL else [TASKS.index(task)]
+            return (0,)
+        return tuple(range(len(TASKS))) if task == ALL else (TASKS.index(task),)
 
     def _stages(self) -> tuple[list[nn.ModuleList], list[nn.ModuleList]]:
         """The residual stages that are one function for all tasks, and the others."""

@@ -40,6 +40,12 @@ class AugSelf(Objective):
         width: int = 512
         """Values of the hidden layers, 1 or more."""
 
+        def __post_init__(self) -> None:
+            if self.width < 1:
+                raise ValueError(
+                    f"--objectives.augself.width {self.width}: out of range; expected 1 or more"
+                )
+
     def __init__(self, dim: int, quantities: Mapping[str, int], width: int = 512) -> None:
         super().__init__()
         self.names, columns = tuple(quantities), list(quantities.values())

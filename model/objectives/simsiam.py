@@ -35,6 +35,14 @@ class SimSiam(Objective):
         bottleneck: int = 512
         """Hidden values of the predictor, 1 or more."""
 
+        def __post_init__(self) -> None:
+            for name in ("width", "bottleneck"):
+                value = getattr(self, name)
+                if value < 1:
+                    raise ValueError(
+                        f"--objectives.simsiam.{name} {value}: out of range; expected 1 or more"
+                    )
+
     def __init__(self, dim: int, width: int = 2048, bottleneck: int = 512) -> None:
         super().__init__()
         self.projector = layers(

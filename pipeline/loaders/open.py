@@ -16,7 +16,8 @@ from slvr.pipeline.loaders.resident import (
     resident_bytes,
 )
 from slvr.pipeline.loaders.streamed import StreamedLoader
-from slvr.shards.read import ShardDirectory, is_remote
+from slvr.shards.files import is_remote
+from slvr.shards.read import ShardDirectory
 
 
 def open_loader(

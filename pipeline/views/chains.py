@@ -56,14 +56,11 @@ class Chains(ViewMaker):
 
     @dataclass(frozen=True)
     class Config:
-        """Two views of a clip: a chain of augmentations, with parameters drawn for each view.
-
-        The seven augmentations are pitch_shift, fade, white_noise, mixed_noise, time_stretch,
-        time_masking and time_shift.
-        """
+        """Two views of a clip: a chain of augmentations, with parameters drawn for each view."""
 
         without: tuple[str, ...] = ()
-        """Augmentations to leave out, of the seven."""
+        """Augmentations to leave out: of pitch_shift, fade, white_noise, mixed_noise, time_stretch,
+        time_masking, time_shift."""
         extra: tuple[str, ...] = ()
         """More to choose from, each with its own label: package.Class, package.module:Class or
         ./file.py:Class, with options as in Class(option=value); of torch-audiomentations or your
@@ -146,6 +143,11 @@ class Chains(ViewMaker):
 
             chosen += [augmentation_from(text, waves.load) for text in config.extra]
         return cls(chosen, config.min_ops, config.max_ops)
+
+    @classmethod
+    def configured(cls, **settings: Any) -> Self:
+        """The chains of some settings, the fields of `Config`; `slvr.Views` is this."""
+        return cls.build(cls.Config(**settings), Waves(n_samples=0))
 
     def sample(
         self, n: int, seed: int | Sequence[int], device: torch.device | str = "cpu"

@@ -30,16 +30,17 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
 from slvr.eval.classify import CLASSIFIERS, few_shot_accuracies
-from slvr.eval.config import EvaluateConfig
 from slvr.eval.embedders import EncoderEmbedder
-from slvr.eval.episodes import Tasks, sample_tasks
+from slvr.eval.episodes import Episodes, sample_episodes
 from slvr.eval.published import SETS
-from slvr.eval.tasks.few_shot import evaluate
+from slvr.eval.run import evaluate
+from slvr.eval.tasks.few_shot import FewShot
 from slvr.model.checkpoint import Part, checkpoint_name, write_checkpoint
 from slvr.model.encoders.resnet18 import ResNet18
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
+from slvr.shards.manifest import Description
 from slvr.shards.write import ShardWriter, finish
 
 N_WAY = 5
@@ -69,22 +70,22 @@ def features_of_classes(n_clips: int, dim: int) -> tuple[Tensor, list[str]]:
     return torch.tensor(x, dtype=torch.float32), labels.astype(str).tolist()
 
 
-def loop(x: Tensor, tasks: Tasks, n: int, make: Callable[[int], object]) -> np.ndarray:
+def loop(x: Tensor, episodes: Episodes, n: int, make: Callable[[int], object]) -> np.ndarray:
     """Return the guesses (n, queries) of scikit-learn for the first tasks, one after the other."""
     features = x.numpy()
     guesses = []
     for t in range(n):
-        supports, queries = tasks.support[t], tasks.query[t].ravel()
+        supports, queries = episodes.support[t], episodes.query[t].ravel()
         classifier = make(t)
         classifier.fit(features[supports.ravel()], np.arange(N_WAY).repeat(supports.shape[1]))
         guesses.append(classifier.decision_function(features[queries]).argmax(1))
     return np.array(guesses)
 
 
-def agreement(x: Tensor, tasks: Tasks, name: str, guesses: np.ndarray) -> float:
+def agreement(x: Tensor, episodes: Episodes, name: str, guesses: np.ndarray) -> float:
     """Share of queries on which a classifier of ours and scikit-learn's guesses agree."""
     n = len(guesses)
-    supports, queries = x[tasks.support[:n].reshape(n, -1)], x[tasks.query[:n].reshape(n, -1)]
+    supports, queries = x[episodes.support[:n].reshape(n, -1)], x[episodes.query[:n].reshape(n, -1)]
     products = supports @ supports.mT, supports @ queries.mT
     scores = CLASSIFIERS[name](*products, N_WAY, torch.Generator().manual_seed(0))
     return float((scores.argmax(1).numpy() == guesses).mean())
@@ -100,15 +101,15 @@ def few_shot_rows(args: argparse.Namespace, device: torch.device) -> tuple[list[
         (5, 5, args.tasks, 1),
         (1, 1, 10 * args.tasks, 1),
     ):
-        tasks = sample_tasks(labels, N_WAY, k_shot, n_query, n_tasks, 0)
+        episodes = sample_episodes(labels, N_WAY, k_shot, n_query, n_tasks, 0)
 
-        def ours(tasks: Tasks = tasks) -> np.ndarray:
-            return few_shot_accuracies(x, each, one, tasks, "sgd", "l2", 0, device)
+        def ours(episodes: Episodes = episodes) -> np.ndarray:
+            return few_shot_accuracies(x, each, one, episodes, "sgd", "l2", 0, device)
 
         measured = measure(ours, runs, device)
         n = min(args.loop_tasks, n_tasks)
         begun_s = time.perf_counter()
-        guesses = loop(x, tasks, n, sgd)
+        guesses = loop(x, episodes, n, sgd)
         loop_per_s = n / (time.perf_counter() - begun_s)
         per_s = n_tasks / measured.median_s
         of_loop = (guesses == np.arange(N_WAY).repeat(n_query)).mean()
@@ -126,12 +127,12 @@ def few_shot_rows(args: argparse.Namespace, device: torch.device) -> tuple[list[
             ]
         )
         if n_tasks == args.tasks:
-            exact = loop(x, tasks, n, lambda t: LogisticRegression(tol=1e-8, max_iter=1000))
-            other = loop(x, tasks, n, lambda t: sgd(t + 10**6))
+            exact = loop(x, episodes, n, lambda t: LogisticRegression(tol=1e-8, max_iter=1000))
+            other = loop(x, episodes, n, lambda t: sgd(t + 10**6))
             shares = (
-                agreement(x, tasks, "sgd", guesses),
+                agreement(x, episodes, "sgd", guesses),
                 float((guesses == other).mean()),
-                agreement(x, tasks, "logistic", exact),
+                agreement(x, episodes, "logistic", exact),
             )
             agreements.append([rows[-1][0], *(f"{share:.2%}" for share in shares)])
     return rows, agreements
@@ -147,20 +148,20 @@ def write_set(path: Path, n_clips: int, seed: int) -> None:
             source = Source(f"{i}.wav", 0.0, 0.25)
             clip = Clip(f"clip_{i:06d}", "test", source, labels=(f"class_{i % 25}",))
             writer.write(with_audio(clip, noise, "wav"))
-    about = dict.fromkeys(("recipe_version", "licence", "citation", "homepage"), "")
-    finish(
-        path,
-        writer.rows,
-        [writer.info],
+    about = Description(
         name=path.name,
         recipe=path.name,
+        recipe_version="",
         options={},
         tool_versions={},
+        licence="",
+        citation="",
+        homepage="",
         codec="wav",
         sample_rate_hz=SAMPLE_RATE_HZ,
         labels={},
-        **about,
     )
+    finish(path, writer.rows, [writer.info], about)
 
 
 def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]]:
@@ -181,7 +182,7 @@ def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
         }
         checkpoint = Path(folder, checkpoint_name(0))
         write_checkpoint(checkpoint, weights, state)
-        config = EvaluateConfig(
+        config = FewShot.Config(
             checkpoint=(str(checkpoint),),
             shards=tuple(map(str, sets)),
             n_tasks=args.tasks,
@@ -191,7 +192,7 @@ def table_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
             device=str(device),
         )
         with contextlib.redirect_stderr(io.StringIO()):
-            measured = measure(lambda: evaluate(config), 1, device)
+            measured = measure(lambda: evaluate(FewShot(config)), 1, device)
         scores = pd.read_csv(Path(folder, "out", "results.csv"))
     n_models = scores["model"].nunique()
     return [
@@ -212,7 +213,7 @@ def embed_rows(args: argparse.Namespace, device: torch.device) -> list[list[str]
     plain = ResNet18("parallel", width=args.width, exact_speedups=False).to(device).eval()
     plain.load_state_dict(encoder.state_dict())
     front_end = MTSLVR().to(device).eval()
-    model = EncoderEmbedder("parallel", encoder, "none", device)
+    model = EncoderEmbedder("parallel", encoder, front_end, "none", device)
     waves = 0.1 * torch.randn(args.clips, 80_000, device=device)
 
     @torch.inference_mode()

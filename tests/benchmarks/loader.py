@@ -28,7 +28,7 @@ from measure import machine, measure, megabytes, table
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import ABOUT
+from conftest import described
 from slvr.pipeline.loaders.batching import Batch, Batching
 from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
 from slvr.pipeline.loaders.dali import DaliLoader
@@ -62,8 +62,7 @@ def write(path: Path, n_clips: int) -> ShardDirectory:
         assert writer.info is not None
         rows += writer.rows
         infos.append(writer.info)
-    rate = {"codec": "flac", "sample_rate_hz": SAMPLE_RATE_HZ, "labels": {}}
-    finish(path, rows, infos, name="bench", **rate, **ABOUT)
+    finish(path, rows, infos, described("bench", sample_rate_hz=SAMPLE_RATE_HZ))
     return ShardDirectory.open(path)
 
 

@@ -26,7 +26,7 @@ RECIPES = [
     for contrastive in ("simclr", "simsiam")
     for variant in ("none", "split", "bn", "series", "parallel")
 ]
-SMALL = ("--batch", "6", "--clip-s", "1", "--log-every", "1", "--devices", "1,")
+SMALL = ("--batch", "6", "--clip-s", "1", "--log-every", "1", "--devices", "1")
 
 
 def call(tree: Path, command: str, *args: str) -> None:

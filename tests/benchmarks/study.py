@@ -29,14 +29,16 @@ from slvr.command.named import stored
 from slvr.eval.classify import few_shot_accuracies
 from slvr.eval.embed import Embedder, embed
 from slvr.eval.embedders import EncoderEmbedder, MeanLogMel
-from slvr.eval.episodes import sample_tasks
+from slvr.eval.episodes import sample_episodes
 from slvr.eval.published import ACCURACY, COUNTERPART
 from slvr.eval.published import SETS as PUBLISHED_SETS
+from slvr.eval.sets import EvaluatedSet
 from slvr.ingest.synthesis import SOUND_CLASSES
 from slvr.model.checkpoint import checkpoint_name, load_model
 from slvr.model.encoders.contract import Encoder
 from slvr.model.encoders.registry import ENCODERS
 from slvr.model.encoders.resnet18 import VARIANTS
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.read import ShardDirectory
 from slvr.train.recipes import RECIPES
 
@@ -118,15 +120,17 @@ def trained_encoder(run: Path) -> Encoder:
 def accuracies(model: Embedder, args: argparse.Namespace) -> np.ndarray:
     """(sets, tasks) accuracy of each task in percent; the tasks are the same for all models."""
     data = ShardDirectory.open(args.shards)
-    features = embed(model, data, "eval", PIECE_S, args.out / "cache", 32, CPU)
+    features = embed(model, EvaluatedSet(data, "eval", PIECE_S), args.out / "cache", 32, CPU)
     labels = np.array([labels[0] for labels in data.clips("eval")["labels"]])
     modules = np.array([SOUND_CLASSES[label].__module__.rpartition(".")[2] for label in labels])
     found = []
     for makers in SETS.values():
         clips = np.flatnonzero(np.isin(modules, makers))
-        tasks = sample_tasks(labels[clips], N_WAY, K_SHOT, N_QUERY, N_TASKS, 0)
+        episodes = sample_episodes(labels[clips], N_WAY, K_SHOT, N_QUERY, N_TASKS, 0)
         pieces = features.first_piece[clips], features.n_pieces[clips]
-        found.append(few_shot_accuracies(features.values, *pieces, tasks, CLASSIFIER, "l2", 0, CPU))
+        found.append(
+            few_shot_accuracies(features.values, *pieces, episodes, CLASSIFIER, "l2", 0, CPU)
+        )
     return 100 * np.stack(found)
 
 
@@ -134,7 +138,7 @@ def baselines(run: Path, args: argparse.Namespace) -> dict[str, np.ndarray]:
     """(1, sets, tasks) of what has learnt nothing."""
     fresh = trained_encoder(run).untrained(0)
     models: list[Embedder] = [
-        EncoderEmbedder("untrained network", fresh, "published", CPU),
+        EncoderEmbedder("untrained network", fresh, MTSLVR(), "published", CPU),
         MeanLogMel("published", CPU),
     ]
     return {model.name: accuracies(model, args)[None] for model in models}
@@ -270,8 +274,8 @@ def main() -> None:
 
     found: dict[str, list[np.ndarray]] = {recipe: [] for recipe in recipes}
     for run, (recipe, _) in jobs.items():
-        encoder = trained_encoder(run)
-        found[recipe].append(accuracies(EncoderEmbedder(str(run), encoder, "published", CPU), args))
+        model = EncoderEmbedder(str(run), trained_encoder(run), MTSLVR(), "published", CPU)
+        found[recipe].append(accuracies(model, args))
     measured = {recipe: np.stack(by_seed) for recipe, by_seed in found.items()}
     measured |= baselines(next(iter(jobs)), args)
 

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from slvr.eval.config import RetrieveConfig
-from slvr.eval.inputs import EvaluatedSet, clip_labels, open_sets
+from slvr.eval.config import Models
+from slvr.eval.sets import EvaluatedSet, clip_labels, open_sets
 from slvr.shards.read import ShardDirectory
 
 MakeDirectory = Callable[..., ShardDirectory]
@@ -30,7 +30,7 @@ def test_a_split_without_clips_is_refused(
     directory = make_directory()
     none = directory.clips("train").iloc[:0]
     monkeypatch.setattr(ShardDirectory, "clips", lambda self, split: none)
-    config = RetrieveConfig(shards=(str(directory.path),), checkpoint=("x",))
+    config = Models(shards=(str(directory.path),), checkpoint=("x",))
     with pytest.raises(ValueError, match="no clips; see "):
         open_sets(config)
 
@@ -42,5 +42,5 @@ def test_the_split_that_is_there_is_taken(
     make_directory: MakeDirectory, split: str, chosen: str
 ) -> None:
     path = str(make_directory(split=split).path)
-    (data,) = open_sets(RetrieveConfig(shards=(path,), checkpoint=("x",)))
+    (data,) = open_sets(Models(shards=(path,), checkpoint=("x",)))
     assert data.split == chosen

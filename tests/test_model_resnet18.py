@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from slvr.model.encoders.adapters import AdaptedConv
-from slvr.model.encoders.resnet18 import TASKS, VARIANTS, Encoder
+from slvr.model.encoders.resnet18 import TASKS, VARIANTS, ResNet18
 from slvr.model.norms import ViewNorm
 
 N_PARAMETERS = {
@@ -21,7 +21,7 @@ ADAPTED = ("bn", "series", "parallel")
 def small(variant, seed=0, **options):
     """An encoder whose weights and statistics are all different from their neutral values."""
     torch.manual_seed(seed)
-    encoder = Encoder(variant, dim=12, width=8, **options).double()
+    encoder = ResNet18(variant, dim=12, width=8, **options).double()
     with torch.no_grad():
         for tensor in encoder.state_dict().values():
             if tensor.ndim == 1:
@@ -37,7 +37,7 @@ def features(seed=1, clips=3, frames=45):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_parameter_count_is_the_published_one(variant):
     with torch.device("meta"):
-        encoder = Encoder(variant)
+        encoder = ResNet18(variant)
     assert sum(p.numel() for p in encoder.parameters()) == N_PARAMETERS[variant]
 
 
@@ -46,8 +46,10 @@ def test_all_is_the_contrastive_half_then_the_predictive(variant):
     encoder = small(variant).eval()
     x = features()
     contrastive, predictive, whole = (encoder(x, task) for task in (*TASKS, "all"))
-    assert whole.shape == (3, encoder.dim) == (3, 12)
-    assert contrastive.shape == predictive.shape == (3, encoder.task_dim)
+    assert whole.shape == (3, encoder.dims["all"]) == (3, 12)
+    for task, embedding in zip(TASKS, (contrastive, predictive), strict=True):
+        assert embedding.shape == (3, encoder.dims[task])
+    assert encoder.tasks == (("all",) if variant == "none" else TASKS)
     if variant == "none":
         assert torch.equal(contrastive, whole)
         assert torch.equal(predictive, whole)
@@ -63,7 +65,7 @@ def test_in_eval_mode_a_row_depends_on_itself_and_no_statistic_moves(variant):
     x = features()
     whole = encoder(x, "all")
     torch.testing.assert_close(encoder(x[1:2], "all"), whole[1:2], rtol=1e-10, atol=1e-12)
-    encoder.both(x, x)
+    encoder.embed(torch.stack([x, x]), TASKS)
     assert all(torch.equal(before[name], now) for name, now in encoder.state_dict().items())
 
 
@@ -92,20 +94,26 @@ def test_a_task_trains_the_shared_weights_and_its_own(variant):
     assert kinds & {part for name in apart for part in name.split(".")} == expected
 
 
-@pytest.mark.parametrize("tasks", [TASKS, TASKS[:1], TASKS[1:]])
+@pytest.mark.parametrize("bn_views", ["separate", "together"])
+@pytest.mark.parametrize("n_views", [2, 3])
+@pytest.mark.parametrize("tasks", [TASKS, TASKS[:1], TASKS[1:], ("all",), ("predictive", "all")])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_speedups_change_neither_outputs_nor_gradients_nor_statistics(variant, tasks):
+def test_speedups_change_neither_outputs_nor_gradients_nor_statistics(
+    variant, tasks, n_views, bn_views
+):
     results = []
     for exact_speedups in (False, True):
         encoder = small(variant, exact_speedups=exact_speedups)
-        views = [features(seed).requires_grad_() for seed in (1, 2)]
-        embedded = torch.stack([h for both in encoder.both(*views, tasks) for h in both])
+        encoder.bn_views = bn_views
+        views = torch.stack([features(seed) for seed in range(n_views)]).requires_grad_()
+        found = encoder.embed(views, tasks)
+        assert tuple(found) == tasks
+        embedded = torch.cat([found[task].clips for task in tasks], dim=2)
         random = torch.Generator().manual_seed(5)
         (embedded * torch.randn(embedded.shape, generator=random)).sum().backward()
         gradients = {name: parameter.grad for name, parameter in encoder.named_parameters()}
         results.append(
-            {"embeddings": embedded}
-            | {f"gradient of view {i}": view.grad for i, view in enumerate(views)}
+            {"embeddings": embedded, "gradient of views": views.grad}
             | {f"gradient of {name}": x for name, x in gradients.items() if x is not None}
             | dict(encoder.named_buffers())
         )
@@ -117,17 +125,16 @@ def test_speedups_change_neither_outputs_nor_gradients_nor_statistics(variant, t
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_both_is_four_passes_in_the_order_of_the_tasks(variant):
+def test_embedding_two_views_is_four_passes_in_the_order_of_the_tasks(variant):
     together, apart = small(variant), small(variant)
-    x1, x2 = features(1), features(2)
-    contrastive, predictive = together.both(x1, x2)
+    views = torch.stack([features(1), features(2)])
+    found = together.embed(views, TASKS)
     tasks = ("all",) if variant == "none" else TASKS
-    expected = [(apart(x1, task), apart(x2, task)) for task in tasks]
-    for embeddings, views in zip(
-        (contrastive, predictive), (expected[0], expected[-1]), strict=True
-    ):
-        for embedding, view in zip(embeddings, views, strict=True):
-            torch.testing.assert_close(embedding, view, rtol=1e-10, atol=1e-10)
+    expected = {task: torch.stack([apart(x, task) for x in views]) for task in tasks}
+    for task in TASKS:
+        right = expected["all" if variant == "none" else task]
+        torch.testing.assert_close(found[task].clips, right, rtol=1e-10, atol=1e-10)
+        assert found[task].frames is None
     for name, buffer in together.named_buffers():
         torch.testing.assert_close(buffer, apart.get_buffer(name), rtol=1e-10, atol=1e-12)
     assert int(together.bn1.num_batches_tracked) == 2 * len(tasks)
@@ -169,7 +176,7 @@ def test_shortcut_of_adapters_averages_and_adds_zero_channels(variant):
 
 def test_initial_weights():
     torch.manual_seed(0)
-    encoder = Encoder("parallel", width=32)
+    encoder = ResNet18("parallel", width=32)
     for name, module in encoder.named_modules():
         if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 2000:
             fan_out = module.weight[:, 0].numel()
@@ -181,8 +188,9 @@ def test_initial_weights():
 
 
 def test_images_lie_channels_last_and_weights_do_not():
-    encoder = Encoder("parallel", 12, 8)
-    encoder.both(features().float(), features().float())[0][0].sum().backward()
+    encoder = ResNet18("parallel", 12, 8)
+    views = torch.stack([features(1), features(2)]).float()
+    encoder.embed(views, TASKS)["contrastive"].clips.sum().backward()
     trunk = encoder._trunk(features().float())
     assert trunk.is_contiguous(memory_format=torch.channels_last)
     for name, parameter in encoder.named_parameters():
@@ -204,8 +212,13 @@ def test_any_length(frames):
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"'serial'.*none, split, bn, series, parallel"):
-        Encoder("serial")
-    with pytest.raises(ValueError, match="dim=7"):
-        Encoder("split", dim=7)
-    with pytest.raises(ValueError, match=r"'both'.*contrastive, predictive, all"):
-        small("none")(features(), "both")
+        ResNet18("serial")
+    with pytest.raises(ValueError, match=r"dim=7.*2 tasks"):
+        ResNet18("split", dim=7)
+    with pytest.raises(ValueError, match="width=0"):
+        ResNet18("none", width=0)
+    for variant in ("none", "bn"):
+        with pytest.raises(ValueError, match=r"'both'.*contrastive, predictive, all"):
+            small(variant)(features(), "both")
+        with pytest.raises(ValueError, match=r"'both'.*contrastive, predictive, all"):
+            small(variant).embed(features()[None], ("contrastive", "both"))

@@ -7,16 +7,15 @@ import time
 from slvr.ingest.building.ledger import Attempt, Ledger
 from slvr.ingest.building.pace import Pace
 from slvr.ingest.building.spool import Spool
-from slvr.ingest.recipe import RemoteRecipe
-from slvr.ingest.youtube.failures import FetchFailure
+from slvr.ingest.recipe import ClipFailure, OnlineRecipe
 from slvr.shards.clip import UNSETTLED, Clip
 
 
-class RemoteMaker:
+class AttemptingMaker:
     """Makes clips in threads; what is settled lies in the spool and is not asked for again."""
 
     def __init__(
-        self, recipe: RemoteRecipe, codec: str, spool: Spool, ledger: Ledger, pace: Pace
+        self, recipe: OnlineRecipe, codec: str, spool: Spool, ledger: Ledger, pace: Pace
     ) -> None:
         self.recipe = recipe
         self.codec = codec
@@ -50,8 +49,12 @@ class RemoteMaker:
         retry_after_s = None
         try:
             made = self.recipe.make(clip, self.codec)
-        except FetchFailure as failure:
-            made = clip.failed(failure.status, failure.reason, failure.detail)
+        except ClipFailure as failure:
+            made = dataclasses.replace(
+                clip.failed(failure.status, failure.reason, failure.detail),
+                source_bytes=failure.source_bytes,
+                source_sha256=failure.source_sha256,
+            )
             retry_after_s = failure.retry_after_s
         made_without_audio = dataclasses.replace(made, audio=None)
         self.ledger.record(Attempt(started_s, time.time() - started_s, made_without_audio))

@@ -91,6 +91,8 @@ def test_it_says_what_is_there_and_what_is_not(make_directory: MakeDirectory) ->
     assert "Shortest 0.2 s, median 0.35 s, longest 0.5 s." in read
     assert "Measured on every clip." in read
     assert "24 clips, drawn at random" in read
+    assert len(re.findall(r" dB · level_db -\S+ · pitch \d+ · speaker [01]", read)) >= 20
+    assert 8 <= read.count(" · 1 event ") <= 15
     assert html.count("<audio") == html.count("<polygon") == html.count("<img") == 24
     assert 'href="' not in html and "http" not in html.replace("http://www.w3.org", "")
 

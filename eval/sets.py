@@ -1,0 +1,121 @@
+"""The labelled sets that are evaluated, and which of their clips."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pandas as pd
+
+from slvr.eval.config import Models
+from slvr.eval.protocol import PROTOCOLS, piece_s
+from slvr.shards.common import pcm_hashes
+from slvr.shards.read import ClipDataset, ShardDirectory
+
+
+@dataclass(frozen=True)
+class EvaluatedSet:
+    """A split of a shard directory.
+
+    Attributes:
+        directory: the shards.
+        split: one of their splits.
+        piece_s: length in seconds of the pieces that clips are cut into; None for whole clips.
+        only: hashes of the samples of the clips that are evaluated; None for all.
+    """
+
+    directory: ShardDirectory
+    split: str
+    piece_s: float | None
+    only: frozenset[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in the tables."""
+        return self.directory.name
+
+    def __str__(self) -> str:
+        return f"{self.directory.path}, split {self.split!r}"
+
+    def clips(self) -> pd.DataFrame:
+        """The rows of the clips that are evaluated, in the order of `dataset`.
+
+        Raises:
+            ValueError: no such split, or none of its clips is in `only`.
+        """
+        return self.directory.clips(self.split, self.only)
+
+    def labels(self) -> list[list[str]]:
+        """The labels of each clip."""
+        return list(self.clips()["labels"])
+
+    def dataset(self) -> ClipDataset:
+        """The clips, by position."""
+        return ClipDataset(self.directory.path, self.clips())
+
+    def of_split(self, split: str) -> "EvaluatedSet":
+        """The same of another split.
+
+        Raises:
+            ValueError: no such split, or no clips in it.
+        """
+        other = dataclasses.replace(self, split=split)
+        if other.clips().empty:
+            path = self.directory.path
+            raise ValueError(f"{path}, split {split!r}: no clips; see {path}/clips.parquet")
+        return other
+
+
+def open_sets(config: Models) -> list[EvaluatedSet]:
+    """The shard directories of `--shards`, each with the split that is evaluated.
+
+    Raises:
+        ValueError: a directory that cannot be read, two of one name, no such split, or no clips.
+    """
+    piece = config.piece or PROTOCOLS[config.protocol].piece
+    only = None if config.only is None else pcm_hashes(config.only)
+    sets: dict[str, EvaluatedSet] = {}
+    for path in config.shards:
+        directory = ShardDirectory.open(path)
+        if directory.name in sets:
+            other = sets[directory.name].directory.path
+            raise ValueError(
+                f"--shards: {other} and {path} both hold the set {directory.name!r}; give one"
+            )
+        length_s = piece_s(piece, directory.manifest.recipe)
+        split = config.split or _default_split(directory)
+        sets[directory.name] = EvaluatedSet(directory, split, length_s, only).of_split(split)
+    return list(sets.values())
+
+
+def clip_labels(data: EvaluatedSet) -> list[str]:
+    """The one label of each clip, in the order of the features.
+
+    Raises:
+        ValueError: a clip with no label or with several.
+    """
+    labels = data.labels()
+    n_without = sum(not of_clip for of_clip in labels)
+    if n_without:
+        others = ", ".join(data.directory.splits)
+        raise ValueError(
+            f"{data}: {n_without} of {len(labels)} clips have no label, and each needs one; choose "
+            f"another of the splits {others} with --split, or ingest the set with labels"
+        )
+    n_several = sum(len(of_clip) > 1 for of_clip in labels)
+    if n_several:
+        raise ValueError(
+            f"{data}: {n_several} of {len(labels)} clips have several labels, and few-shot tasks "
+            "need clips of one class; choose a single-label set"
+        )
+    return [label for (label,) in labels]
+
+
+def _default_split(directory: ShardDirectory) -> str:
+    for split in ("eval", "test"):
+        if split in directory.splits:
+            return split
+    if len(directory.splits) != 1:
+        raise ValueError(
+            f"{directory.path}: neither a split 'eval' nor 'test'; choose one of "
+            f"{', '.join(directory.splits)} with --split"
+        )
+    return directory.splits[0]
