@@ -119,7 +119,7 @@ def test_each_predictive_objective_of_several_is_measured() -> None:
 def test_frames_of_three_views_are_measured_over_all_clips() -> None:
     torch.manual_seed(0)
     head = Head(Two(6, scale=1.0), "all", {"a": 1, "b": 0.5})
-    model = Learner(MyEncoder(6, n_mels=64), {"two": head}, {"pitch"})
+    model = Learner(MyEncoder(6, n_mels=64), {"two": head}, {"pitch"}, n_views=3)
     batches = [(20 * torch.randn(3, 10, 1, 64, 16), {"pitch": torch.randn(10)}) for _ in range(3)]
     found = validate(model, batches)
     views = torch.cat([views for views, _ in batches], dim=1)

@@ -153,6 +153,7 @@ class Two(Objective):
 
     NAME = "two"
     terms = ("a", "b")
+    n_views = 3
     needs = frozenset({"pitch"})
     uses_frames = True
 
