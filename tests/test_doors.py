@@ -208,8 +208,7 @@ def without(*names: str) -> list[str]:
         ),
         (
             [*without("views"), "--views", "chains"],
-            "objective two needs pitch, which these views do not know; they know differences, "
-            "labels",
+            "objective two looks at 3 views of a clip, and there are 2",
         ),
         (
             [*without("encoder", "front-end"), "--encoder", "resnet18"],
