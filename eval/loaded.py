@@ -62,7 +62,14 @@ def open_trained(
 
     found = checkpoint.load_model(path, find, variant)
     name, shape = found.front_end
-    front_end: FrontEnd = stored(name, FRONT_ENDS, allow, str(found.path))(**shape)
+    made = stored(name, FRONT_ENDS, allow, str(found.path))
+    try:
+        front_end: FrontEnd = made(**shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{found.path}: its front end {name} cannot be made with {shape}: {error}; use an "
+            "earlier checkpoint, or the class that it was trained with"
+        ) from error
     normalisation = cast(Normalisation, found.normalisation)
     return TrainedModel(found.encoder, front_end, normalisation, found.config)
 

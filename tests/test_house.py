@@ -141,6 +141,7 @@ def test_every_package_ships() -> None:
 def test_every_dependency_is_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {
+        "pyyaml": "yaml",
         "scikit-learn": "sklearn",
         "yt-dlp": "yt_dlp",
         "tensorboard": "torch.utils.tensorboard",

@@ -92,6 +92,8 @@ def test_a_part_in_the_place_of_the_recipe_s_leaves_its_settings_behind() -> Non
         (("--objectives.simclr.temperature", "0"), "temperature 0.0: out of range"),
         (("--encoder", "vgg"), "--encoder vgg: expected one of resnet18"),
         (("--objectives", "simclr@a@b"), "expected NAME, NAME@TASK, NAME@TASK=WEIGHT"),
+        (("--objectives", "simclr=nan"), "a weight is negative or no number"),
+        (("--objectives", "simclr:nt_xent=-1"), "a weight is negative or no number"),
         (("--objectives", "simclr=much"), "expected NAME, NAME@TASK, NAME@TASK=WEIGHT"),
         (("--objectives", "simclr", "simclr"), "simclr is there twice"),
         ((), "x: no such shard directory"),

@@ -5,6 +5,7 @@ defaults < recipe < --config < flags
 
 import argparse
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,13 +148,11 @@ def _head(text: str) -> HeadChoice:
         if match is None:
             raise ValueError("no such form")
         pairs = [term.split("=") for term in terms.split(",") if terms]
-        return HeadChoice(
-            name=match["name"],
-            config=None,
-            task=match["task"] or EVERY_TASK,
-            weight=float(match["weight"] or 1),
-            weights={term: float(weight) for term, weight in pairs},
-        )
+        weight = float(match["weight"] or 1)
+        weights = {term: float(weight) for term, weight in pairs}
+        if not all(0 <= each < math.inf for each in (weight, *weights.values())):
+            raise ValueError("a weight is negative or no number")
+        return HeadChoice(match["name"], None, match["task"] or EVERY_TASK, weight, weights)
     except ValueError as error:
         raise ValueError(
             f"--objectives {text}: {error}; expected NAME, NAME@TASK, NAME@TASK=WEIGHT or "

@@ -22,6 +22,9 @@ from slvr.model.norms import ONE, Passes, ViewNorm
 
 VARIANTS = ("none", "split", "bn", "series", "parallel")
 TASKS = ("contrastive", "predictive")
+NARROW = 8
+"""Channels below which the shortcut's strided 1x1 convolution gets its input in plain memory: for
+channels-last input oneDNN (of torch 2.13, AVX2) writes beyond the end of its weight's gradient."""
 
 
 class ResNet18(Encoder):
@@ -240,6 +243,8 @@ class _Block(nn.Module):
         y = self.conv2(F.relu_(self.conv1(x, task, passes)), task, passes)
         if self.shortcut is not None:
             conv, norm = self.shortcut
+            if x.shape[1] < NARROW:
+                x = x.contiguous()
             x = norm(conv(x), passes)
         elif x.shape != y.shape:  # the adapters' shortcut has no weights: shrink, add zero channels
             x = F.adaptive_avg_pool2d(x, y.shape[2:])
