@@ -10,7 +10,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,7 @@ def named(text: str, registry: Registry, what: str) -> Any:
             f"{what} {text}: expected one of {', '.join(registry)}, or a class of your own as "
             "package.module:Class or ./file.py:Class"
         )
-    return loaded(registry[text], what)
+    return _ours(registry[text])
 
 
 def stored(text: str, registry: Registry, typed: Collection[str], where: str) -> Any:
@@ -51,14 +52,23 @@ def stored(text: str, registry: Registry, typed: Collection[str], where: str) ->
     Raises:
         ValueError: it is not in the registry and the user did not type it.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: names a {type(text).__name__}; expected text: it is damaged")
     if text in registry:
-        return loaded(registry[text], where)
-    if text in typed:
+        return _ours(registry[text])
+    if text in ([typed] if isinstance(typed, str) else typed):
         return loaded(text, where)
     raise ValueError(
-        f"{where}: names {text!r}, which is none of ours ({', '.join(registry)}) and is not run; "
-        f"if it is yours, add --allow {text}"
+        f"{where}: names {text[:200]!r}, which is none of ours ({', '.join(registry)}) and is not "
+        f"run; if it is yours, add --allow {text[:200]}, in Python allow=[{text[:200]!r}]; where "
+        "its file lies elsewhere now, go to the folder that it was named from"
     )
+
+
+def _ours(text: str) -> Any:
+    """The object of an entry of a registry: nothing of the working folder is looked at."""
+    place, _, name = text.partition(":")
+    return getattr(importlib.import_module(place), name)
 
 
 def loaded(text: str, what: str) -> Any:
@@ -74,23 +84,32 @@ def loaded(text: str, what: str) -> Any:
         found: Any = _from_file(Path(place)) if place.endswith(".py") else _module(place)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, FileNotFoundError, SyntaxError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # the user's own code can raise anything
+        kind = (
+            "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        )
         raise ValueError(
-            f"{what} {text}: {error}; give package.module:Class, a module that Python finds from "
-            "this folder, or ./file.py:Class"
+            f"{what} {text}: {kind}{error}; give package.module:Class, a module that Python finds "
+            "from this folder, or ./file.py:Class, and mend what it says of the file"
         ) from error
     return found
 
 
-def _module(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+@contextmanager
+def _found_first(folder: Path) -> Iterator[None]:
+    """Modules of a folder are found first within it, and last behind it: for later imports."""
+    sys.path.insert(0, str(folder))
     try:
-        return importlib.import_module(name)
+        yield
     finally:
-        sys.path.remove(here)
-        if here not in sys.path:
-            sys.path.append(here)  # for what the module imports later
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _module(name: str) -> ModuleType:
+    with _found_first(Path.cwd()):
+        return importlib.import_module(name)
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -104,7 +123,8 @@ def _from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with _found_first(whole.parent):  # it may import its neighbours
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

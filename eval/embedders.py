@@ -5,9 +5,11 @@ embedding.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -166,6 +168,9 @@ def _fingerprint(encoder: Encoder, front_end: FrontEnd, normalisation: Waveforms
     about = [*([part.NAME, part.shape()] for part in parts), normalisation]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for part in parts:
+        source = inspect.getsourcefile(type(part))
+        if source is not None and not type(part).__module__.startswith("slvr."):
+            digest.update(Path(source).read_bytes())  # the code of a user's class is its own too
         for name, tensor in part.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

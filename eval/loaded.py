@@ -106,11 +106,18 @@ class Model:
             sample_rate: in Hz; resampled to 16 kHz.
 
         Raises:
-            ValueError: another number of dimensions, or too short for a frame of the front end.
+            ValueError: integers, NaN, another number of dimensions, or too short for a frame of
+                the front end.
         """
-        waves = np.asarray(waveform, np.float32)
-        if waves.ndim not in (1, 2):
-            raise ValueError(f"waveform: expected (T,) or (B, T), got {waves.shape}")
+        given = np.asarray(waveform)
+        if given.ndim not in (1, 2) or not np.issubdtype(given.dtype, np.floating):
+            raise ValueError(
+                f"waveform: expected (T,) or (B, T) of floats in [-1, 1], got {given.dtype} "
+                f"{given.shape}; divide int16 samples by 32768"
+            )
+        waves = given.astype(np.float32)
+        if not np.isfinite(waves).all():
+            raise ValueError("waveform: holds NaN or infinity")
         batch = np.atleast_2d(waves)
         if sample_rate != SAMPLE_RATE_HZ:
             batch = soxr.resample(batch.T, sample_rate, SAMPLE_RATE_HZ, quality="HQ").T

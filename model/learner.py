@@ -93,15 +93,40 @@ class Learner(nn.Module):
         return self.losses(self.embed(views), known)
 
     def embed(self, views: Tensor) -> dict[str, Embedded]:
-        """The embeddings of views for the tasks that are trained, by task."""
-        return self.encoder.embed(views, self.trained_tasks)
+        """The embeddings of views for the tasks that are trained, by task.
+
+        Raises:
+            ValueError: the encoder gives others than its `dims` say.
+        """
+        h = self.encoder.embed(views, self.trained_tasks)
+        for task, embedded in h.items():
+            expected = (*views.shape[:2], self.encoder.dims[task])
+            if tuple(embedded.clips.shape) != expected:
+                raise ValueError(
+                    f"encoder {self.encoder.NAME}: gives {tuple(embedded.clips.shape)} for task "
+                    f"{task!r} of {len(views)} views, expected (V, B, D) = {expected}"
+                )
+        return h
 
     def losses(self, h: Mapping[str, Embedded], known: Known) -> dict[str, Tensor]:
-        """The losses of embedded views; see `forward`."""
+        """The losses of embedded views; see `forward`.
+
+        Raises:
+            ValueError: an objective gives other terms than it declares, or no scalars.
+        """
         found: dict[str, Tensor] = {}
         for name, objective in self.heads.items():
             for term, loss in objective(h[self._tasks[name]], known).items():
                 found[f"{name}.{term}"] = loss
+        if found.keys() != self._weights.keys():
+            raise ValueError(
+                f"the objectives give {', '.join(found) or 'no terms'}, and declare "
+                f"{', '.join(self._weights)}: return every one of `terms`"
+            )
+        for name, loss in found.items():
+            if not isinstance(loss, Tensor) or loss.ndim:
+                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                raise ValueError(f"{name}: gives {shape}, expected the mean loss, a scalar tensor")
         total = sum(self._weights[name] * loss for name, loss in found.items())
         assert isinstance(total, Tensor)
         return {TOTAL: total, **found}

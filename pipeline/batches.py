@@ -3,6 +3,7 @@
 Letters: B clips, T samples, V views, C channels, F bands, L frames.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.by_clip import on_device
 from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.normalise import Normalisation
-from slvr.pipeline.stage import Stage, make_views
+from slvr.pipeline.stage import Stage, known_of, make_views
 from slvr.pipeline.views.contract import Known, ViewMaker
 from slvr.shards.read import ShardDirectory
 
@@ -84,6 +85,9 @@ class Batches:
             "batch": batch,
             "n_samples": n_samples,
             "seed": seed,
+            "normalise": normalise,
+            # of one plan: its augmentations, and what their ranges make of a draw
+            "views": hashlib.sha256(views.sample(8, 0).to_json().encode()).hexdigest(),
         }
         self._step = 0 if state is None else self._resumed(state)
         self._views, self._seed, self._normalisation = views, seed, normalise
@@ -105,7 +109,7 @@ class Batches:
         made = make_views(batch.pcm, seed, self._views, self._normalisation)
         self._step += 1
         views = made.views if self._stage is None else self._stage.images(made)
-        return Seen(batch.keys, views, self._views.known(made.plan))
+        return Seen(batch.keys, views, known_of(self._views, made))
 
     def state(self) -> dict[str, Any]:
         """What the next batches depend on, as plain values for JSON or a checkpoint."""

@@ -46,7 +46,7 @@ class Stage:
     def __call__(self, pcm: Tensor, seed: int | Sequence[int]) -> tuple[Tensor, Known]:
         """(V, B, C, F, L) float32, and (B, ...) by name; all that is drawn comes from the seed."""
         made = make_views(pcm, seed, self.views, self.normalisation, self.rank, self.world)
-        return self.images(made), self.views.known(made.plan)
+        return self.images(made), known_of(self.views, made)
 
     def images(self, made: Made) -> Tensor:
         """The views as the encoder sees them, (V, B, C, F, L) float32."""
@@ -62,8 +62,35 @@ def make_views(
     rank: int = 0,
     world: int = 1,
 ) -> Made:
-    """The views of a batch (B, T) int16, which is the share of one of `world` processes."""
+    """The views of a batch (B, T) int16, which is the share of one of `world` processes.
+
+    Raises:
+        ValueError: the view maker gives another number of views or clips.
+    """
     waves = normalise(to_float(pcm), normalisation)
     n = len(waves)
     plan = views.sample(world * n, seed, waves.device).rows(rank * n, (rank + 1) * n)
-    return Made(waves, views.apply(waves, plan), plan)
+    made = views.apply(waves, plan)
+    if made.ndim != 3 or tuple(made.shape[:2]) != (views.n_views, n):
+        raise ValueError(
+            f"--views {views.NAME}: gives {tuple(made.shape)} for {n} clips, expected (V, B, T') = "
+            f"({views.n_views}, {n}, T')"
+        )
+    return Made(waves, made, plan)
+
+
+def known_of(views: ViewMaker, made: Made) -> Known:
+    """What is known of the views of a batch.
+
+    Raises:
+        ValueError: something else than the view maker says that it knows, or of other clips.
+    """
+    known = views.known(made.plan)
+    n = len(made.waves)
+    if known.keys() != views.knows or any(len(rows) != n for rows in known.values()):
+        found = {name: tuple(rows.shape) for name, rows in known.items()}
+        raise ValueError(
+            f"--views {views.NAME}: knows {found} of {n} clips, expected a row a clip of "
+            f"{', '.join(sorted(views.knows)) or 'nothing'}"
+        )
+    return known

@@ -70,6 +70,9 @@ class Event:
     end_s: float = field(metadata=column("Seconds from the clip's start to the event's end."))
 
     def __post_init__(self) -> None:
+        # the same number whether it was typed as 1 or as 1.0: the bytes of a sample depend on it
+        object.__setattr__(self, "start_s", float(self.start_s))
+        object.__setattr__(self, "end_s", float(self.end_s))
         if not 0 <= self.start_s <= self.end_s < math.inf:
             raise ValueError(
                 f"event {self.label!r} from {self.start_s} to {self.end_s} s: expected seconds "

@@ -53,6 +53,13 @@ class ShardDirectory:
             with open_file(f"{location}/{MANIFEST}") as file:
                 content = file.read()
         except FileNotFoundError as error:
+            begun = (".tar", ".parquet", ".sqlite")
+            here = Path(location)
+            if here.is_dir() and not any(path.suffix in begun for path in here.iterdir()):
+                raise ValueError(
+                    f"{path}: no shard directory, {MANIFEST} is not there; make one with `ingest`, "
+                    f"of a folder of sounds with `ingest folder {path}`"
+                ) from error
             raise ValueError(
                 f"{path}: incomplete, {MANIFEST} is missing (it is written last); run the same "
                 f"`ingest ... --out {path}` again, it goes on where it stopped"

@@ -136,7 +136,10 @@ def test_reads_audioset_strong_with_its_events(write):
         ("YxlGt805lTA_30000\t1.0\t2.0", "YouTube's id, '_' and the start in ms"),
         ("YxlGt805lTA_30000\t1.0\t2.0\tSpeech", "label 'Speech'"),
         ("YxlGt805lTA_30000\tx\t2.0\t/m/09x0r", "'x' where seconds stand"),
-        ("YxlGt805lTA_30000\t3.0\t2.0\t/m/09x0r", "ends at 2.0 s and starts at 3.0 s"),
+        ("YxlGt805lTA_30000\t3.0\t2.0\t/m/09x0r", "the event goes from 3.0 to 2.0 s"),
+        ("YxlGt805lTA_30000\t9.0\t12.5\t/m/09x0r", "within the 10 s of its segment"),
+        ("YxlGt805lTA_30000\t1e9\t2e9\t/m/09x0r", "a number from 0 to 1e"),
+        ("YxlGt805lTA_" + "9" * 400 + "\t1.0\t2.0\t/m/09x0r", "the start in ms"),
     ],
 )
 def test_a_damaged_line_of_events_is_refused(write, line, words):

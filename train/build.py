@@ -1,14 +1,15 @@
 """The parts that a configuration names, made: view maker, front end, model."""
 
+import json
 from typing import Any
 
 import torch
 
 from slvr.command.named import Registry, loaded, named
-from slvr.model.encoders.contract import Images
+from slvr.model.encoders.contract import ALL, Encoder, Images
 from slvr.model.encoders.registry import ENCODERS
 from slvr.model.learner import Head, Learner, check_head
-from slvr.model.objectives.contract import Given
+from slvr.model.objectives.contract import Given, Objective
 from slvr.model.objectives.registry import OBJECTIVES
 from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.pipeline.frontends.registry import FRONT_ENDS
@@ -27,7 +28,7 @@ def build_views(choice: Choice, clip_s: float) -> ViewMaker:
         ValueError: no such one, or one that cannot be made so.
     """
     waves = Waves(n_samples=round(clip_s * SAMPLE_RATE_HZ), load=loaded)
-    maker: ViewMaker = _class(choice, VIEWS, "--views").build(choice.config, waves)
+    maker: ViewMaker = _built(choice, VIEWS, "--views", ViewMaker, waves)
     return maker
 
 
@@ -37,7 +38,7 @@ def build_front_end(choice: Choice) -> FrontEnd:
     Raises:
         ValueError: no such one, or one that cannot be made so.
     """
-    front_end: FrontEnd = _class(choice, FRONT_ENDS, "--front-end").build(choice.config)
+    front_end: FrontEnd = _built(choice, FRONT_ENDS, "--front-end", FrontEnd)
     return front_end
 
 
@@ -62,20 +63,67 @@ def build_model(parts: Parts, stage: Stage) -> Learner:
     """
     front_end, views = stage.front_end, stage.views
     images = Images(front_end.channels, front_end.n_mels, front_end.hop_s)
-    encoder = _class(parts.encoder, ENCODERS, "--encoder").build(parts.encoder.config, images)
+    encoder: Encoder = _built(parts.encoder, ENCODERS, "--encoder", Encoder, images)
+    _check_shape(encoder, parts.encoder.name)
     encoder.bn_views = parts.bn_views
     heads: dict[str, Head] = {}
     for name, choice in parts.objectives.items():
-        objective_class = _class(choice, OBJECTIVES, "--objectives")
+        objective_class = named(choice.name, OBJECTIVES, "--objectives")
         check_head(
             name, objective_class, choice.task, choice.weights, encoder, views.knows, views.n_views
         )
         given = Given(encoder.dims[choice.task], views.columns, views.quantities)
-        objective = objective_class.build(choice.config, given)
+        objective: Objective = _built(choice, OBJECTIVES, "--objectives", Objective, given)
         weights = dict.fromkeys(objective.terms, choice.weight) | dict(choice.weights)
         heads[name] = Head(objective, choice.task, weights)
     return Learner(encoder, heads, views.knows, views.n_views)
 
 
-def _class(choice: Choice | HeadChoice, registry: Registry, flag: str) -> Any:
-    return named(choice.name, registry, flag)
+def _built(
+    choice: Choice | HeadChoice, registry: Registry, flag: str, kind: type[Any], *context: Any
+) -> Any:
+    """A part, made by its class.
+
+    Raises:
+        ValueError: a class of the user's that cannot be made, or makes something else.
+    """
+    part_class = named(choice.name, registry, flag)
+    if choice.name in registry:
+        return part_class.build(choice.config, *context)
+    try:
+        made = part_class.build(choice.config, *context)
+    except Exception as error:  # the user's own code can raise anything
+        kind_of = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{flag} {choice.name}: cannot be built: {kind_of}{error}") from error
+    if not isinstance(made, kind):
+        raise ValueError(
+            f"{flag} {choice.name}: build gives a {type(made).__name__}, expected a subclass of "
+            f"{kind.__module__}.{kind.__name__}"
+        )
+    return made
+
+
+def _check_shape(encoder: Encoder, name: str) -> None:
+    """Refuses an encoder of the user's that a checkpoint could not bring back.
+
+    Raises:
+        ValueError: tasks without a size, or a `shape()` that makes another network.
+    """
+    if name in ENCODERS:
+        return
+    if type(encoder.tasks) is not tuple or not {*encoder.tasks, ALL} <= set(encoder.dims):
+        raise ValueError(
+            f"--encoder {name}: dims {dict(encoder.dims)}; expected the size of {ALL!r} and of "
+            f"each of its tasks {encoder.tasks!r}, a tuple"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            same = type(encoder)(**json.loads(json.dumps(encoder.shape())))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"--encoder {name}: shape() {encoder.shape()} makes no network: {error}; give plain "
+            "values, the arguments of the class"
+        ) from error
+    ours, theirs = encoder.state_dict(), same.state_dict()
+    if {n: x.shape for n, x in ours.items()} != {n: x.shape for n, x in theirs.items()}:
+        raise ValueError(f"--encoder {name}: shape() {encoder.shape()} makes another network")

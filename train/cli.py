@@ -28,7 +28,9 @@ def run(config: TrainConfig) -> int:
     from slvr.train.loop import train
 
     checkpoint = train(config, out)
-    rank_zero_only(print)(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR")
+    own = [part.name for part in (config.parts.encoder, config.parts.front_end) if ":" in part.name]
+    allow = f" --allow {' '.join(own)}" if own else ""
+    rank_zero_only(print)(f"{checkpoint}\nnext: evaluate --checkpoint {out} --shards DIR{allow}")
     return DONE
 
 

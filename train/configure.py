@@ -72,7 +72,13 @@ def configure(recipe: str = DEFAULT, settings: Mapping[str, Any] | None = None) 
 
 
 def _group(left: Settings, group: type[Any]) -> Any:
-    return group(**{f.name: left.pop(f.name) for f in dataclasses.fields(group) if f.name in left})
+    given = {f.name: left.pop(f.name) for f in dataclasses.fields(group) if f.name in left}
+    try:
+        return group(**given)
+    except TypeError as error:  # a comparison with None, for example
+        raise ValueError(
+            f"a setting of {', '.join(given)} is of the wrong kind: {error}"
+        ) from error
 
 
 def settings_of(recipe: Recipe, own: Mapping[str, Any]) -> Settings:
@@ -241,9 +247,21 @@ def _named_in_file(path: Path) -> Settings:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}  # the parser says so, better
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected settings by name, got {type(content).__name__}")
     found: Settings = {"recipe": content.get("recipe")}
     for name in (*(f"{door}.name" for door in DOORS), HEADS):
         door, _, key = name.partition(".")
         section = content.get(door)
-        found[name] = section.get(key) if isinstance(section, dict) else content.get(name)
-    return {name: value for name, value in found.items() if value is not None}
+        if section is not None and not isinstance(section, dict):
+            raise ValueError(f"{path}: {door}: got {section!r}; write {door}: {{{key}: ...}}")
+        found[name] = section.get(key) if section is not None else content.get(name)
+    for name, value in found.items():
+        texts = value if name == HEADS and isinstance(value, list) else [value]
+        if value is not None and not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{path}: {name}: got {value!r}, expected a name")
+    return {
+        name: [value] if name == HEADS and isinstance(value, str) else value
+        for name, value in found.items()
+        if value is not None
+    }

@@ -24,9 +24,9 @@ from slvr.shards.files import write_text
 from slvr.shards.read import ShardDirectory
 from slvr.train.build import build_stage
 from slvr.train.config import TrainConfig
+from slvr.train.state import PREVIEW
 from slvr.train.validation import trained_on
 
-PREVIEW = "preview.html"
 RANGE_DB = 80  # of the pictures, down from the loudest point of a clip and its views
 
 

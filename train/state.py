@@ -25,6 +25,8 @@ from slvr.train.validation import EarlyStop
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors and state of a checkpoint."""
+PREVIEW = "preview.html"
+"""What `train --preview` leaves in the folder of the run to come."""
 KEPT = 3
 """Checkpoints that a run keeps."""
 FREE = (
@@ -104,7 +106,8 @@ class Checkpoints:
                 f"{out}: holds a run already ({found[-1].name}); add --resume to go on with it, or "
                 "give another --out"
             )
-        if not found and out.is_dir() and any(out.iterdir()) and not (out / "run.json").exists():
+        holds = {path.name for path in out.iterdir()} if out.is_dir() else set()
+        if not found and holds - {PREVIEW} and "run.json" not in holds:
             raise ValueError(f"{out}: exists and holds no run; give another --out, or remove it")
         out.mkdir(parents=True, exist_ok=True)
         for path in reversed(found):

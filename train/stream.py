@@ -25,6 +25,7 @@ class Stream:
         Raises:
             ValueError: no clips, or options that exclude each other.
         """
+        keep, keys = trained_on(data, directory), directory.clips(data.split)["key"]
         batching = Batching(
             data.batch // fabric.world_size,
             round(data.clip_s * SAMPLE_RATE_HZ),
@@ -40,12 +41,18 @@ class Stream:
             loader=data.loader,
             resident=data.resident,
             workers=data.workers,
-            keep=trained_on(data, directory),
+            keep=keep,
             watch=_show_decoding if fabric.is_global_zero else no_watch,
         )
         self._device = fabric.device
+        n_clips = sum(map(keep, keys)) if keep is not None else len(keys)
         if fabric.is_global_zero:
             sys.stderr.write(f"train: {why}\n")
+            if n_clips < data.batch:
+                sys.stderr.write(
+                    f"train: a batch of {data.batch} takes some of the {n_clips} clips more than "
+                    "once; a smaller --batch, or more clips, would not\n"
+                )
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Endless batches (B, T) int16 on the device, with their keys, from a step on."""

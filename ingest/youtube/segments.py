@@ -34,10 +34,14 @@ HOMEPAGE = "https://research.google.com/audioset/download.html"
 _BASE_URL = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _LABEL = re.compile(r"/[a-z]/[a-z0-9_]+")
-_STRONG_ID = re.compile(r"([A-Za-z0-9_-]{11})_(\d+)")
+_STRONG_ID = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{1,9})")
 _STRONG_COLUMNS = ["segment_id", "start_time_seconds", "end_time_seconds", "label"]
 STRONG_S = 10.0
 """Length of every clip of AudioSet-strong, whose list gives the start alone."""
+STRONG_SLACK_S = 0.01
+"""What rounding may make of an event's end."""
+LATEST_S = 1e6
+"""No video is as long: eleven days."""
 _SEGMENT_COLUMNS = "YTID, start_seconds, end_seconds, positive_labels"
 _LABEL_COLUMNS = ["index", "mid", "display_name"]
 _SPREADSHEET_ERROR = "#NAME?"
@@ -147,8 +151,11 @@ def _read_strong(path: str | Path, lines: list[str]) -> list[Segment]:
             )
         _check_label(fields[3], where)
         start_s, end_s = (_seconds(text, where) for text in fields[1:3])
-        if end_s < start_s:
-            raise ValueError(f"{where}: the event ends at {end_s} s and starts at {start_s} s")
+        if not start_s <= end_s <= STRONG_S + STRONG_SLACK_S:
+            raise ValueError(
+                f"{where}: the event goes from {start_s} to {end_s} s; expected an end after the "
+                f"start, within the {STRONG_S:g} s of its segment"
+            )
         key = (segment[1], int(segment[2]))
         events.setdefault(key, []).append(Event(fields[3], start_s, end_s))
     if not events:
@@ -203,8 +210,11 @@ def _seconds(text: str, where: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{where}: got {text!r} where seconds stand, expected a number from 0 up")
+    if not 0 <= seconds <= LATEST_S:
+        raise ValueError(
+            f"{where}: got {text[:40]!r} where seconds stand, expected a number from 0 to "
+            f"{LATEST_S:g}"
+        )
     return seconds
 
 

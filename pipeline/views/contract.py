@@ -5,7 +5,7 @@ Letters: V views, B clips, T samples, T' samples of a view, C channels, F bands,
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -78,6 +78,7 @@ class Plan(Protocol):
         ...
 
 
+@runtime_checkable
 class ViewMaker(Protocol):
     """Makes views; one subclass in one file, and one line of the registry.
 
