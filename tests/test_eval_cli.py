@@ -100,7 +100,7 @@ def test_classes_left_out_are_named(here: Path, make_directory: MakeDirectory, c
     ("args", "sentence"),
     [
         (["--shards", "nowhere"], "nowhere: no such shard directory"),
-        (["--shards", "runs"], "dataset.json is missing"),
+        (["--shards", "runs"], "dataset.json is not there"),
         (["--shards", "data", "data"], "both hold the set 'data'"),
         (["--shards", "data", "--n-way", "6"], "--n-way 5"),
         (["--shards", "data", "--split", "dev"], "no split 'dev'"),
@@ -293,7 +293,7 @@ def test_help_and_wrong_paths_load_no_torch(here: Path) -> None:
         "nope: no such checkpoint": ["--checkpoint", "nope", "--shards", "nope"],
         "data: no checkpoint there": ["retrieve", "--checkpoint", "data", "--shards", "data"],
         "nope: no such shard directory": [*trained, "--shards", "nope"],
-        "dataset.json is missing": ["probe", *trained, "--shards", "runs"],
+        "dataset.json is not there": ["probe", *trained, "--shards", "runs"],
         "nope.pt: no such file": ["--released", "nope.pt", "--shards", "data"],
         "--only x: no such file": [*trained, "--shards", "data", "--only", "x"],
         "runs: exists and holds no results": [*trained, "--shards", "data", "--out", "runs"],
@@ -338,9 +338,9 @@ def test_only_the_clips_of_another_table_are_scored(
     capsys.readouterr()
     make_directory("strangers", n_clips=3, first=50)
     assert evaluate(*args[:4], "strangers/clips.parquet") == 2
-    assert "none of its 20 clips has the same samples" in capsys.readouterr().err
+    assert "none of the 20 clips of split eval has the same samples" in capsys.readouterr().err
     assert evaluate(*args[:4], "theirs/dataset.json") == 2
-    assert "theirs/dataset.json: not a table of clips" in capsys.readouterr().err
+    assert "theirs/dataset.json/clips.parquet: " in capsys.readouterr().err
 
 
 def test_what_a_checkpoint_may_name_is_passed_on(

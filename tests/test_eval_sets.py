@@ -19,7 +19,7 @@ def test_clips_need_one_label_each(
     with pytest.raises(ValueError, match="12 of 12 clips have no label"):
         clip_labels(EvaluatedSet(make_directory("bare", n_classes=0), "train", 5.0))
     clips.at[3, "labels"] = ["dog", "rain"]
-    monkeypatch.setattr(ShardDirectory, "clips", lambda self, split: clips)
+    monkeypatch.setattr(ShardDirectory, "clips", lambda self, split, only=None: clips)
     with pytest.raises(ValueError, match="1 of 12 clips have several labels"):
         clip_labels(data)
 
@@ -29,7 +29,7 @@ def test_a_split_without_clips_is_refused(
 ) -> None:
     directory = make_directory()
     none = directory.clips("train").iloc[:0]
-    monkeypatch.setattr(ShardDirectory, "clips", lambda self, split: none)
+    monkeypatch.setattr(ShardDirectory, "clips", lambda self, split, only=None: none)
     config = Models(shards=(str(directory.path),), checkpoint=("x",))
     with pytest.raises(ValueError, match="no clips; see "):
         open_sets(config)

@@ -89,8 +89,19 @@ def test_workers_share_a_web_server(local: ShardDirectory) -> None:
 
 
 def test_train_streams_from_s3(s3: str, tmp_path: Path) -> None:
-    line = ["--shards", s3, "--steps", "4", "--batch", "8", "--clip-s", "0.25", "--width", "4"]
-    line += ["--dim", "20", "--log-every", "1", "--accelerator", "cpu", "--devices", "1"]
+    line = [
+        "--shards",
+        s3,
+        "--steps",
+        "4",
+        "--batch",
+        "8",
+        "--clip-s",
+        "0.25",
+        "--encoder.width",
+        "4",
+    ]
+    line += ["--encoder.dim", "20", "--log-every", "1", "--accelerator", "cpu", "--devices", "1"]
     done = run("train", *line, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"train: clips are streamed from {s3}" in done.stderr
