@@ -200,19 +200,19 @@ def test_the_protocol_decides_and_is_in_every_table(
 
 
 def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
-    Path("mine.py").write_text(
+    Path("own_moments.py").write_text(
         "import torch\n"
         "def embed(waves):\n"
         "    return torch.stack([waves.mean(1), waves.std(1)], 1)\n"
     )
-    args = ["--encoder", "mine:embed", "--checkpoint", "runs/x", "--shards", "data"]
+    args = ["--encoder", "own_moments:embed", "--checkpoint", "runs/x", "--shards", "data"]
     assert main([*args, "--n-tasks", "50", "--piece", "whole"]) == 0
     scores = pd.read_csv(here / "results" / "x" / "results.csv")
-    assert scores["model"].tolist() == ["x", "mine:embed", "untrained", "mean log-mel"]
+    assert scores["model"].tolist() == ["x", "own_moments:embed", "untrained", "mean log-mel"]
     assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole-clip"
-    args = ["--encoder", "mine:embed", "--shards", "data", "--n-tasks", "50", "--no-baselines"]
+    args = ["--encoder", "own_moments:embed", "--shards", "data", "--n-tasks", "50", "--no-baselines"]
     assert main(args) == 0
-    assert (here / "results" / "mine-embed" / REPORT).is_file()
+    assert (here / "results" / "own_moments-embed" / REPORT).is_file()
 
 
 def test_a_published_model_is_evaluated(here: Path) -> None:
