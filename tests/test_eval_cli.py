@@ -200,19 +200,27 @@ def test_the_protocol_decides_and_is_in_every_table(
 
 
 def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
-    Path("own_moments.py").write_text(
+    Path("moments_of.py").write_text(
         "import torch\n"
         "def embed(waves):\n"
         "    return torch.stack([waves.mean(1), waves.std(1)], 1)\n"
     )
-    args = ["--encoder", "own_moments:embed", "--checkpoint", "runs/x", "--shards", "data"]
+    args = ["--encoder", "moments_of:embed", "--checkpoint", "runs/x", "--shards", "data"]
     assert main([*args, "--n-tasks", "50", "--piece", "whole"]) == 0
     scores = pd.read_csv(here / "results" / "x" / "results.csv")
-    assert scores["model"].tolist() == ["x", "own_moments:embed", "untrained", "mean log-mel"]
+    assert scores["model"].tolist() == ["x", "moments_of:embed", "untrained", "mean log-mel"]
     assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole-clip"
-    args = ["--encoder", "own_moments:embed", "--shards", "data", "--n-tasks", "50", "--no-baselines"]
+    args = [
+        "--encoder",
+        "moments_of:embed",
+        "--shards",
+        "data",
+        "--n-tasks",
+        "50",
+        "--no-baselines",
+    ]
     assert main(args) == 0
-    assert (here / "results" / "own_moments-embed" / REPORT).is_file()
+    assert (here / "results" / "moments_of-embed" / REPORT).is_file()
 
 
 def test_a_published_model_is_evaluated(here: Path) -> None:
