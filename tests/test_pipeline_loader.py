@@ -175,7 +175,7 @@ def test_ctrl_c_stops_the_parent_and_leaves_no_process(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     # an interrupt that meets the handover of a batch is told with what it interrupted
-    assert ("Traceback" in stderr) == (last_word != "")
+    assert stderr.count("Traceback") in ((1, 2) if last_word else (0,))
     assert stderr.rstrip().endswith(last_word)
     end_s = time.monotonic() + 20
     while any(map(running, workers)):
