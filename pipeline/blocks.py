@@ -16,9 +16,17 @@ from torch import Tensor
 CPU_BLOCK_SAMPLES = 2**20
 
 
+def may_look(device: torch.device) -> bool:
+    """Whether numbers on a device may be looked at: on the CPU alone, where nothing waits for it.
+
+    All branches between the CPU and a device hang on this, so that a test can take a device's.
+    """
+    return device.type == "cpu"
+
+
 def block_rows(waves: Tensor, cpu_samples: int = CPU_BLOCK_SAMPLES) -> int:
     """Rows of (n, T) waveforms for one call: all of them; on the CPU about `cpu_samples`."""
-    if waves.device.type != "cpu":
+    if not may_look(waves.device):
         return max(1, len(waves))
     return max(1, cpu_samples // waves.shape[-1])
 
@@ -33,24 +41,24 @@ def in_blocks(compute: Callable[..., Tensor], n_rows: int, *operands: Tensor) ->
 
 def rows_apart(mask: Tensor) -> list[Tensor | slice]:
     """Rows to compute apart: on the CPU where `mask` (n,) is true and where not, else all."""
-    if mask.device.type != "cpu":
+    if not may_look(mask.device):
         return [slice(None)]
     return [rows for rows in (mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]) if len(rows)]
 
 
 def maybe_any(mask: Tensor) -> bool:
     """Whether an entry may be true: looked up on the CPU, assumed elsewhere."""
-    return mask.device.type != "cpu" or bool(mask.any())
+    return not may_look(mask.device) or bool(mask.any())
 
 
 def known_max(x: Tensor, limit: int) -> int:
     """The greatest entry, at most `limit`: looked up on the CPU, `limit` itself elsewhere."""
-    return min(limit, int(x.max())) if x.device.type == "cpu" else limit
+    return min(limit, int(x.max())) if may_look(x.device) else limit
 
 
 def distinct(index: Tensor) -> tuple[Tensor, Tensor | None]:
     """The different entries of (k,), and which of them each is; elsewhere all, and None."""
-    if index.device.type != "cpu":
+    if not may_look(index.device):
         return index, None
     found, which = torch.unique(index, return_inverse=True)
     return found, which

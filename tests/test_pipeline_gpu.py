@@ -1,21 +1,24 @@
 """What needs a CUDA device: the same results as on the CPU, and no waiting for the device.
 
-Uses torch and numpy alone, so that it also runs where little else is installed; see
-tests/benchmarks/gpu.sh.
+The CPU looks at numbers where a device must not: such branches change roundings, a difference of
+1e-7 can move an onset, and from there a row's phases are others, as good and 4 to 10% apart. So
+like is compared with like, the CPU taking the device's branches and both the same onsets; and where
+a whole chain runs freely, rows are counted.
 """
+
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 
-from slvr.pipeline.augmentations import DEFAULT, PitchShift
+from gpu_device import DEVICE, NEEDS_GPU
+from slvr.pipeline import blocks
+from slvr.pipeline.augmentations import DEFAULT, PitchShift, vocoder
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.views.chain_plan import ChainPlan
 from slvr.pipeline.views.chains import Chains
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+pytestmark = NEEDS_GPU
 CPU = torch.device("cpu")
 ALL = (*DEFAULT, PitchShift(grid="continuous"))
 each = pytest.mark.parametrize(
@@ -27,70 +30,112 @@ def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.1
 
 
+def errors_of_rows(ours, reference):
+    """Relative error of each row of (..., T)."""
+    difference = (ours.cpu() - reference).norm(dim=-1) / reference.norm(dim=-1).clamp(min=1e-9)
+    return difference.flatten()
+
+
 def relative_error(ours, reference):
     return ((ours.cpu() - reference).norm() / reference.norm()).item()
 
 
+@pytest.fixture
+def same_branches(monkeypatch):
+    """The CPU takes the branches of a device; `same_branches()`: and what follows its onsets."""
+    find, found = vocoder._anchors, []
+
+    def record(loudness):
+        found.append(find(loudness))
+        return found[-1]
+
+    def replay():
+        monkeypatch.setattr(vocoder, "_anchors", lambda loudness: found.pop(0).to(loudness.device))
+
+    monkeypatch.setattr(blocks, "may_look", lambda device: False)
+    monkeypatch.setattr(vocoder, "_anchors", record)
+    yield replay
+    assert not found
+
+
 @each
-def test_augmentations_equal_the_cpu(augmentation):
-    x = noise(8, 32_000)
-    params = augmentation.sample(8, torch.Generator().manual_seed(0), CPU)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_augmentations_equal_the_cpu(augmentation, seed, same_branches):
+    x = noise(32, 32_000, seed=seed)
+    params = augmentation.sample(32, torch.Generator().manual_seed(seed), CPU)
     expected = augmentation.apply(x, params)
-    ours = augmentation.apply(x.cuda(), {k: v.cuda() for k, v in params.items()})
-    assert relative_error(ours, expected) < 1e-3
+    same_branches()
+    ours = augmentation.apply(x.to(DEVICE), {k: v.to(DEVICE) for k, v in params.items()})
+    assert errors_of_rows(ours, expected).max() < 1e-3
 
 
 def test_views_and_labels_of_a_stored_plan_equal_the_cpu():
     views, waves = Chains(), noise(32, 32_000)
     plan = views.sample(32, seed=1)
-    there = ChainPlan.from_json(plan.to_json(), "cuda")
+    there = ChainPlan.from_json(plan.to_json(), DEVICE)
     assert torch.equal(there.labels.cpu(), plan.labels)
-    assert relative_error(views.apply(waves.cuda(), there), views.apply(waves, plan)) < 1e-3
+    error = errors_of_rows(views.apply(waves.to(DEVICE), there), views.apply(waves, plan))
+    assert error.median() < 1e-4
+    assert (error > 1e-3).sum() <= 0.1 * len(error)  # an onset of theirs is another
 
 
 def test_chains_do_not_depend_on_the_device_and_seeds_decide_on_it():
     views = Chains()
-    plan, again = (views.sample(50, seed=(3, 17), device="cuda") for _ in range(2))
+    plan, again = (views.sample(50, seed=(3, 17), device=DEVICE) for _ in range(2))
     assert torch.equal(plan.order, views.sample(50, seed=(3, 17)).order)
     assert plan.to_json() == again.to_json()
 
 
-def test_the_same_bits_twice_and_a_row_alone():
-    views, waves = Chains(), noise(6, 32_000).cuda()
-    plan = views.sample(6, seed=0, device="cuda")
-    out = views.apply(waves, plan)
-    assert torch.equal(out, views.apply(waves, plan))
-    params = {
-        name: {key: value[:, 2:3] for key, value in values.items()}
-        for name, values in plan.params.items()
-    }
-    alone = views.apply(waves[2:3], ChainPlan(plan.names, plan.order[2:3], params, plan.device))
-    assert relative_error(alone[:, 0], out[:, 2].cpu()) < 1e-4
+def test_the_same_bits_twice():
+    views, waves = Chains(), noise(6, 32_000).to(DEVICE)
+    plan = views.sample(6, seed=0, device=DEVICE)
+    assert torch.equal(views.apply(waves, plan), views.apply(waves, plan))
+
+
+@each
+def test_a_row_alone(augmentation):
+    x = noise(6, 32_000).to(DEVICE)
+    params = augmentation.sample(6, torch.Generator(DEVICE).manual_seed(0), DEVICE)
+    together = augmentation.apply(x, params).cpu()
+    alone = [augmentation.apply(x[i : i + 1], rows_of(params, i)) for i in range(6)]
+    # one row may find another onset: FFTs of other batches round otherwise
+    assert errors_of_rows(torch.cat(alone), together).sort().values[-2] < 1e-3
+
+
+def rows_of(params, i):
+    return {name: values[i : i + 1] for name, values in params.items()}
 
 
 def test_bfloat16():
-    views, waves = Chains(), noise(8, 16_000).bfloat16().cuda()
-    out = views.apply(waves, views.sample(8, seed=0, device="cuda"))
+    views, waves = Chains(), noise(8, 16_000).bfloat16().to(DEVICE)
+    out = views.apply(waves, views.sample(8, seed=0, device=DEVICE))
     assert out.dtype == torch.bfloat16 and out.isfinite().all()
 
 
-def test_nothing_waits_for_the_device():
-    views, front_end = Chains(), MTSLVR().cuda()
-    waves = noise(8, 16_000).cuda()
+@contextmanager
+def no_waiting():
+    """An operation that makes the host wait for the device raises."""
     torch.cuda.set_sync_debug_mode("error")
     try:
-        plan = views.sample(8, seed=0, device="cuda")
-        images = front_end(views.apply(waves, plan).flatten(0, 1))
-        labels = plan.labels
+        yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert images.shape == (16, 3, 128, 32) and labels.is_cuda
+
+
+def test_nothing_waits_for_the_device():
+    views, front_end = Chains(), MTSLVR().to(DEVICE)
+    waves = noise(8, 16_000).to(DEVICE)
+    with no_waiting() if DEVICE.type == "cuda" else nullcontext():
+        plan = views.sample(8, seed=0, device=DEVICE)
+        images = front_end(views.apply(waves, plan).flatten(0, 1))
+        labels = plan.labels
+    assert images.shape == (16, 3, 128, 32) and labels.device.type == DEVICE.type
 
 
 def test_the_front_end_equals_the_cpu():
     front_end, waves = MTSLVR(), noise(8, 32_000)
     expected = front_end(waves)
-    ours = front_end.cuda()(waves.cuda()).cpu()
+    ours = front_end.to(DEVICE)(waves.to(DEVICE)).cpu()
     assert relative_error(ours[:, 0], expected[:, 0]) < 1e-3
     z, z_expected = (
         torch.polar(10 ** (image[:, 1] / 10), image[:, 2]) for image in (ours, expected)
@@ -99,7 +144,14 @@ def test_the_front_end_equals_the_cpu():
 
 
 def test_the_front_end_under_autocast_stays_float32():
-    front_end, waves = MTSLVR().cuda(), noise(4, 16_000).cuda()
-    with torch.autocast("cuda", torch.bfloat16):
+    front_end, waves = MTSLVR().to(DEVICE), noise(4, 16_000).to(DEVICE)
+    with torch.autocast(DEVICE.type, torch.bfloat16):
         image = front_end(waves)
     assert image.dtype == torch.float32 and torch.equal(image, front_end(waves))
+
+
+def test_the_compiled_front_end_equals_the_plain_one():
+    front_end, waves = MTSLVR().to(DEVICE), noise(4, 16_000).to(DEVICE)
+    plain, compiled = front_end(waves), torch.compile(front_end, dynamic=False)(waves)
+    assert (compiled[:, :2] - plain[:, :2]).abs().max() < 0.1  # dB, in spectral zeros
+    assert relative_error(compiled[:, 0], plain[:, 0].cpu()) < 1e-4

@@ -17,6 +17,7 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from conftest import write_directory
+from gpu_device import DEVICE, needs_gpu
 from slvr.pipeline.loaders.batching import Batch, Batching, Loader, cut_batch, drawn_clips
 from slvr.pipeline.loaders.by_clip import ClipLoader, on_device
 from slvr.pipeline.loaders.dali import DaliLoader
@@ -204,13 +205,11 @@ def test_pinning_leaves_the_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(batch, Batch) and batch.keys == ("a", "b") and batch.pcm is pinned
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_gpu
 def test_batches_reach_the_device_unchanged_and_in_order(directory: ShardDirectory) -> None:
-    cuda = torch.device("cuda")
     loader = ClipLoader(directory.dataset("train"), Batching(BATCH, N_SAMPLES, SEED), 2)
     expected = list(islice(loader.batches(), 20))
-    assert expected[0].pcm.is_pinned()
-    for batch, moved in zip(expected, on_device(loader.batches(), cuda), strict=False):
-        assert moved.pcm.device.type == "cuda" and moved.keys == batch.keys
+    assert expected[0].pcm.is_pinned() == (DEVICE.type == "cuda")
+    for batch, moved in zip(expected, on_device(loader.batches(), DEVICE), strict=False):
+        assert moved.pcm.device.type == DEVICE.type and moved.keys == batch.keys
         assert torch.equal(moved.pcm.cpu(), batch.pcm)

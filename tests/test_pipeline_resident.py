@@ -6,22 +6,14 @@ import pytest
 import torch
 
 from conftest import write_directory
+from gpu_device import DEVICE, NEEDS_GPU
 from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.by_clip import ClipLoader
 from slvr.pipeline.loaders.resident import Resident, free_bytes, resident_bytes
 from slvr.shards.read import ShardDirectory
 
 CPU = torch.device("cpu")
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-        ],
-    ),
-]
+DEVICES = ["cpu", pytest.param(DEVICE.type, marks=NEEDS_GPU, id="gpu")]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The command `train`: shards -> a trained encoder."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from slvr.train.configure import from_command_line
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `train`; returns the exit code."""
+    # before torch is loaded: views of every size would leave memory that no other size can use
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     return exit_code("train", lambda: run(from_command_line(arguments(args))))
 
 

@@ -1,4 +1,4 @@
-"""The network's step as compiled code."""
+"""The network's step, and on CUDA the front end, as compiled code."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from typing import cast
 import torch
 
 from slvr.model.learner import Learner
+from slvr.pipeline.frontends.contract import FrontEnd
 
 
 def compiled(model: Learner, device: torch.device) -> Learner:
@@ -18,10 +19,30 @@ def compiled(model: Learner, device: torch.device) -> Learner:
     Raises:
         ValueError: no C++ compiler.
     """
+    _require_compiler()
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    return cast(Learner, torch.compile(model, mode=mode, dynamic=False))
+
+
+def compiled_front_end(front_end: FrontEnd, device: torch.device) -> FrontEnd:
+    """The front end by torch.compile on CUDA; elsewhere as it is.
+
+    A CPU takes it block by block, near its caches, which a compiled whole batch is slower than.
+    No CUDA graph: its input lies elsewhere at each step, and would be copied for it.
+    """
+    if device.type != "cuda":
+        return front_end
+    return cast(FrontEnd, torch.compile(front_end, dynamic=False))
+
+
+def _require_compiler() -> None:
+    """Refuses a machine without a C++ compiler.
+
+    Raises:
+        ValueError: there is none.
+    """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise ValueError(
             f"--compile: there is no {compiler}; install a C++ compiler, or leave --compile out"
         )
-    mode = "reduce-overhead" if device.type == "cuda" else "default"
-    return cast(Learner, torch.compile(model, mode=mode, dynamic=False))

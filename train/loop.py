@@ -20,12 +20,12 @@ from slvr.command.line import Terminated
 from slvr.command.progress import track
 from slvr.command.record import write_record
 from slvr.model.checkpoint import checkpoint_name
-from slvr.model.learner import TOTAL
+from slvr.model.learner import TOTAL, Learner
 from slvr.model.norms import synchronise
 from slvr.shards.common import table_sha256
 from slvr.shards.read import ShardDirectory
 from slvr.train.build import build_model, build_stage
-from slvr.train.compilation import compiled
+from slvr.train.compilation import compiled, compiled_front_end
 from slvr.train.config import TrainConfig
 from slvr.train.configure import EVERY_TASK
 from slvr.train.fault import FirstFault, explain
@@ -74,7 +74,10 @@ def train(config: TrainConfig, out: Path) -> Path:
         if config.devices.sync_bn:
             synchronise(model)
         optimiser = torch.optim.Adam(
-            model.parameters(), lr=optimisation.lr, weight_decay=optimisation.weight_decay
+            model.parameters(),
+            lr=optimisation.lr,
+            weight_decay=optimisation.weight_decay,
+            fused=fabric.device.type == "cuda",  # one kernel a few dozen tensors, not ten a tensor
         )
         kept = Checkpoints(out, config, directory)
         saved = kept.newest() if ranks.is_first else None
@@ -87,7 +90,12 @@ def train(config: TrainConfig, out: Path) -> Path:
     with ranks.together():
         if output.init is not None and saved is None:
             say(initialise(model, Path(output.init)))
-        network = compiled(model, fabric.device) if config.devices.compile else model
+        network: Learner = model
+        if config.devices.compile:
+            network = compiled(model, fabric.device)
+            stage = dataclasses.replace(
+                stage, front_end=compiled_front_end(stage.front_end, fabric.device)
+            )
     encoder_parameters, parameters = count_parameters(model)
     say(f"{encoder_parameters:,} parameters in the encoder, {parameters:,} with the heads")
 

@@ -33,5 +33,5 @@ class LogMel(MelFrontEnd):
         super().__init__(n_mels, frame_samples, hop_samples)
 
     def images(self, spectra: Tensor) -> Tensor:
-        """(B, L, F) complex spectra through a rectangular window -> (B, 1, M, L)."""
+        """(B, L, F, 2) spectra through a rectangular window, by parts -> (B, 1, M, L)."""
         return decibel(self.project(hann_power(spectra))).mT[:, None].contiguous()

@@ -100,11 +100,14 @@ class MelFrontEnd(FrontEnd):
         half = self.frame_samples // 2
         padded = pad(waves.float()[:, None], (half, half), mode="reflect")[:, 0]
         frames = padded.unfold(-1, self.frame_samples, self.hop_samples)
-        return self.images(torch.fft.rfft(frames))
+        return self.images(torch.view_as_real(torch.fft.rfft(frames)))
 
     @abstractmethod
     def images(self, spectra: Tensor) -> Tensor:
-        """(B, L, F) complex spectra through a rectangular window -> (B, C, M, L)."""
+        """(B, L, F, 2) spectra through a rectangular window, by parts -> (B, C, M, L).
+
+        Real and imaginary parts, since compilers do not make code for complex numbers.
+        """
 
     def project(self, parts: Tensor) -> Tensor:
         """(..., F - 2), without the first and the last bin -> (..., M), summed by the bank."""
@@ -117,9 +120,9 @@ def hann_power(spectra: Tensor) -> Tensor:
 
     `X_hann(f) = X_rect(f) / 2 - (X_rect(f - 1) + X_rect(f + 1)) / 4`, so that one FFT serves both.
     """
-    before, rectangular, after = spectra[..., :-2], spectra[..., 1:-1], spectra[..., 2:]
+    before, rectangular, after = spectra[..., :-2, :], spectra[..., 1:-1, :], spectra[..., 2:, :]
     hann = (before + after).sub_(rectangular, alpha=2)  # times -4
-    return (hann.real.square() + hann.imag.square()) / 16
+    return (hann[..., 0].square() + hann[..., 1].square()) / 16
 
 
 def decibel(x: Tensor) -> Tensor:

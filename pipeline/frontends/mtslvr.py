@@ -45,9 +45,9 @@ class MTSLVR(MelFrontEnd):
         super().__init__(n_mels, frame_samples, hop_samples)
 
     def images(self, spectra: Tensor) -> Tensor:
-        """(B, L, F) complex spectra through a rectangular window -> (B, 3, M, L)."""
-        rectangular = spectra[..., 1:-1]
-        parts = (hann_power(spectra), rectangular.real, rectangular.imag)
+        """(B, L, F, 2) spectra through a rectangular window, by parts -> (B, 3, M, L)."""
+        real, imaginary = spectra[..., 1:-1, :].unbind(-1)
+        parts = (hann_power(spectra), real, imaginary)
         power, real, imaginary = self.project(torch.stack(parts, dim=1)).unbind(1)  # (B, L, M)
         magnitude = torch.sqrt(real.square() + imaginary.square())
         image = (decibel(power), decibel(magnitude), torch.atan2(imaginary, real))

@@ -110,11 +110,17 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def cut_batch(batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm]) -> Tensor:
-    """One batch (B, T) int16: each clip cut to one length, or repeated up to it."""
+def cut_batch(
+    batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm], pinned: bool = False
+) -> Tensor:
+    """One batch (B, T) int16: each clip cut to one length, or repeated up to it.
+
+    Pinned memory is what a device copies from while the host goes on.
+    """
     lengths = np.array([len(pcm) for pcm in pcms])
     starts = cut_starts(batching, epochs, clips, lengths)
-    batch = torch.empty((len(pcms), batching.n_samples), dtype=torch.int16)
+    shape = (len(pcms), batching.n_samples)
+    batch = torch.empty(shape, dtype=torch.int16, pin_memory=pinned)
     for row, pcm, start in zip(batch.numpy(), pcms, starts, strict=True):
         row[:] = np.resize(pcm, len(row)) if len(pcm) < len(row) else pcm[start : start + len(row)]
     return batch
@@ -125,6 +131,7 @@ def stream_batches(
     epoch_size: Callable[[int], int],
     epoch_clips: Callable[[int, int], Iterator[tuple[str, int, Pcm]]],
     done: int,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """Endless batches of a source that is read from end to end.
 
@@ -134,6 +141,7 @@ def stream_batches(
         epoch_clips: from (epoch, number of clips to skip) the other clips: key, position and
             samples.
         done: number of batches to skip.
+        pinned: makes batches in pinned memory, which worker processes cannot.
     """
 
     def endless() -> Iterator[tuple[int, str, int, Pcm]]:
@@ -150,5 +158,5 @@ def stream_batches(
     while True:
         drawn = zip(*(next(clips) for _ in range(batching.batch)), strict=True)
         epochs, keys, positions, pcms = drawn
-        pcm = cut_batch(batching, np.array(epochs), np.array(positions), list(pcms))
+        pcm = cut_batch(batching, np.array(epochs), np.array(positions), list(pcms), pinned)
         yield Batch(keys, pcm)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from slvr.pipeline.loaders.batching import Batch, Batching, Pcm, stream_batches
 from slvr.shards.read import ShardDirectory
@@ -49,12 +50,14 @@ class DaliLoader:
         self._directory, self._batching, self._threads = directory, batching, threads
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
-        """Endless batches.
+        """Endless batches, pinned where there is CUDA.
 
         Raises:
             ValueError: a clip cannot be decoded; the message names it.
         """
-        return stream_batches(self._batching, self._epoch_size, self._epoch_clips, first_step)
+        pinned = torch.cuda.is_available()
+        sizes, clips = self._epoch_size, self._epoch_clips
+        return stream_batches(self._batching, sizes, clips, first_step, pinned)
 
     def _part(self, epoch: int) -> int:
         """The part of the set that this process reads: another one each epoch."""

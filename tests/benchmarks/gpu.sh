@@ -1,41 +1,83 @@
 #!/usr/bin/env bash
-# Everything that needs a CUDA device, in one command and without a network: the checks marked
-# `gpu`, then the benchmarks of the GPU-side stage and of training, each recipe for a minute plain
-# and a minute compiled, as markdown for tests/benchmarks/RESULTS.md. About an hour; RECIPES and
-# SECONDS_EACH make it less.
+# What only a GPU machine can show, in under ten minutes and without a network, most valuable first.
 #
-#   PYTHON=python3 tests/benchmarks/gpu.sh
-#   RECIPES=mtslvr-simclr-parallel SECONDS_EACH=30 tests/benchmarks/gpu.sh
+#   tests/benchmarks/gpu.sh                    # every stage, at most 560 s in all
+#   LIMIT_S=300 tests/benchmarks/gpu.sh imports gpu-tests views
+#   tests/benchmarks/gpu.sh --device cpu --tiny             # the rehearsal: see gpu_rehearsal.sh
 #
-# Needs torch with CUDA, torchaudio, numpy, scipy, scikit-learn and pytest. The original's way is
-# measured where torch-audiomentations is installed (with torch_pitch_shift, julius and primePy, all
-# plain Python), and left out with a line that says so where it is not. Training is the command
-# `train`, and its resume, where all its packages are installed; elsewhere the same step in a bare
-# loop.
-set -euo pipefail
+# Every stage has its own limit, none ends the script, and all they print goes as it comes into one
+# file, $OUT/report.txt; the table at its end says how each went. Exits with 1 if one failed.
+# PYTHON names another python3. What to carry to a machine without our dependencies: gpu_wheels.sh.
+set -uo pipefail
 cd "$(dirname "$0")/../.."
-export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}"
-python=${PYTHON:-python3}
+device=cuda tiny=
+while [[ ${1:-} == --* ]]; do
+  case $1 in
+    --device) device=$2 && shift 2 ;;
+    --tiny) tiny=1 && shift ;;
+    *) echo "gpu.sh: no option $1; expected --device cuda|cpu, --tiny, names of stages" >&2; exit 2 ;;
+  esac
+done
+wanted=("$@")
+python=${PYTHON:-python3} report=${OUT:-.}/report.txt limit_s=${LIMIT_S:-560}
+slower=1 failed=0 known="" summary=""
+export PYTHONPATH="src:tests:tests/benchmarks${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+export SLVR_GPU_TESTS_ON=$device PYTORCH_ALLOC_CONF=expandable_segments:True
+: >"$report"
 
-"$python" - <<'PY'
-import sys
+# stage NAME SECONDS COMMAND...: runs it, unless others were asked for or the time is over
+stage() {
+  local name=$1 seconds=$(($2 * slower)) left=$((limit_s - SECONDS)) begun=$SECONDS status
+  shift 2
+  known+=" $name"
+  [[ ${#wanted[@]} -eq 0 || " ${wanted[*]} " == *" $name "* ]] || return 0
+  ((seconds < left)) || seconds=$left
+  if ((seconds < 5)); then
+    summary+="| $name | left out: no time | - |"$'\n'
+    return 0
+  fi
+  printf '\n##### %s, at most %d s\n' "$name" "$seconds" >>"$report"
+  # timeout signals the whole group: training that a stage has started ends with it
+  timeout --kill-after=5 "$seconds" "$@" >>"$report" 2>&1
+  status=$?
+  case $status in
+    0) status=done ;;
+    124 | 137) status="stopped at its limit" failed=1 ;;
+    *) status="failed: $status" failed=1 ;;
+  esac
+  summary+="| $name | $status | $((SECONDS - begun)) |"$'\n'
+  echo "$name: $status, $((SECONDS - begun)) s"
+}
 
-import torch
-
-if not torch.cuda.is_available():
-    sys.exit(f"no CUDA device: torch {torch.__version__}, built for CUDA {torch.version.cuda}")
-PY
-
-# The shared fixtures of conftest.py need the whole installation; these checks do without.
-"$python" -m pytest --noconftest -m gpu tests/test_pipeline_gpu.py
-if said=$(PYTHONPATH="$PYTHONPATH:tests" "$python" -c 'import conftest, slvr.train.loop' 2>&1); then
-  "$python" -m pytest -m gpu tests/test_train_compilation.py
-else
-  echo "checks of training are left out: ${said##*$'\n'}"
+tests=(-p no:cacheprovider -q --tb=short -m gpu)
+clips=(--clips 100) views=(--views 200) sizes=(--batch 100 --precision bf16-mixed --log-every 10)
+networks=(--clips 100) train_s=15 more_s=8
+if [[ -n $tiny ]]; then
+  export OMP_NUM_THREADS=1
+  slower=5 limit_s=${LIMIT_S:-2800}
+  clips=(--clips 2 --seconds 1 --runs 1) views=(--views 2 --seconds 1 --runs 1)
+  sizes=(--batch 4 --clip-s 1 --width 8 --dim 20 --log-every 2)
+  networks=(--clips 2 --seconds 1 --width 8 --runs 1) train_s=1 more_s=1
 fi
-"$python" tests/benchmarks/augmentations.py --device cuda --clips 100 "$@"
-"$python" tests/benchmarks/frontend.py --device cuda --views 200 "$@"
-recipes=${RECIPES:-$(echo mtslvr-{simclr,simsiam}-{none,split,bn,series,parallel} simclr simsiam predictive)}
-# shellcheck disable=SC2086  # several recipes are several words
-"$python" tests/benchmarks/training.py --device cuda --batch 100 --precision bf16-mixed \
-  --log-every 10 --seconds "${SECONDS_EACH:-60}" --compile off on --recipes $recipes
+training=("$python" tests/benchmarks/training.py --device "$device" "${sizes[@]}")
+
+[[ $device == cpu ]] || stage card 10 nvidia-smi
+stage imports 40 "$python" -c '
+import conftest, lightning_fabric, slvr.train.loop, slvr.eval.run, sys, torch
+print(sys.version, torch.__version__, torch.version.cuda, lightning_fabric.__version__)'
+stage gpu-tests 80 "$python" -m pytest "${tests[@]}" tests/test_pipeline_gpu.py
+stage views 50 "$python" tests/benchmarks/augmentations.py --device "$device" "${clips[@]}"
+stage front-end 25 "$python" tests/benchmarks/frontend.py --device "$device" "${views[@]}"
+stage train 85 "${training[@]}" --seconds "$train_s" --compile off
+stage compiled 120 "${training[@]}" --seconds "$train_s" --compile on
+stage step 40 "$python" tests/benchmarks/step.py --device "$device" "${networks[@]}"
+stage more-tests 50 "$python" -m pytest "${tests[@]}" tests/test_pipeline_resident.py \
+  tests/test_pipeline_loader.py tests/test_train_compilation.py
+stage variants 60 "${training[@]}" --seconds "$more_s" --compile off --recipes mtslvr-simsiam-series simclr
+
+for name in ${wanted[@]+"${wanted[@]}"}; do
+  [[ " $known " == *" $name "* ]] || { echo "gpu.sh: no stage $name; expected some of$known" >&2; failed=1; }
+done
+printf '\n| stage | | s |\n| --- | --- | ---: |\n%s' "$summary" | tee -a "$report"
+echo "report: $report"
+exit "$failed"

@@ -20,9 +20,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from augmentations import original_augmentations, original_views, our_views
+from augmentations import original_augmentations, original_views, our_views, ta
 from frontend import Original as OriginalFrontEnd
-from measure import Bytes, Measured, machine, measure, megabytes, table
+from measure import Bytes, Measured, machine, measure, megabytes, profile_table, table
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -187,11 +187,27 @@ def whole_step(
     return whole
 
 
-def interleaved(calls: dict[str, Callable[[], Tensor]], runs: int, device: torch.device) -> dict:
+def interleaved(
+    calls: dict[str, Callable[[], Tensor]], runs: int, device: torch.device
+) -> dict[str, Measured]:
     """Times of several calls that take turns."""
     rounds = [{name: measure(call, 1, device) for name, call in calls.items()} for _ in range(runs)]
     times_s = {name: sorted(r[name].median_s for r in rounds) for name in calls}
     return {name: Measured(t[len(t) // 2], t[0], 0) for name, t in times_s.items()}
+
+
+def milliseconds(measured: Measured | None) -> list[str]:
+    """Median and least, or a dash for each."""
+    if measured is None:
+        return ["-", "-"]
+    return [f"{1e3 * seconds:,.4g}" for seconds in (measured.median_s, measured.min_s)]
+
+
+def ratio(times: dict[str, Measured], way: str) -> str:
+    """How many times as fast as the original, where that was measured."""
+    if "original" not in times:
+        return "-"
+    return f"{times['original'].median_s / times[way].median_s:.2f}x"
 
 
 def counted(way: str, args: argparse.Namespace, n_clips: int) -> tuple[float, float]:
@@ -244,22 +260,22 @@ def main() -> None:
     assert abs(losses[0] - losses[1]) < 1e-3 * losses[1], f"not the same network: {losses}"
     rows = []
     for part, name in PARTS.items():
-        calls = {way: make(way, part) for way in WAYS} | {"bf16": make("ours", part, True)}
+        ways = WAYS if ta or part == "network" else WAYS[:1]  # the original augments by a library
+        calls = {way: make(way, part) for way in ways} | {"bf16": make("ours", part, True)}
         times = interleaved(calls, args.runs, device)
         row = [name]
         for way in WAYS:
-            row += [f"{1e3 * times[way].median_s:,.0f}", f"{1e3 * times[way].min_s:,.0f}"]
-        original_s = times["original"].median_s
-        row += [f"{original_s / times['ours'].median_s:.2f}x"]
-        row += [
-            f"{1e3 * times['bf16'].median_s:,.0f}",
-            f"{original_s / times['bf16'].median_s:.2f}x",
-        ]
-        rows.append(row + memory[part])
+            row += milliseconds(times.get(way))
+        bf16 = milliseconds(times["bf16"])[:1]
+        rows.append([*row, ratio(times, "ours"), *bf16, ratio(times, "bf16"), *memory[part]])
     print(f"### Training step, simclr-parallel, {args.clips} clips of {args.seconds:g} s\n")
     print(f"{machine(device)}; {args.runs} runs in turns; ms a step.\n")
     head = ["", "median", "min", "original", "min", "ratio", "in bf16", "ratio"]
     print(table([*head, "peak memory", "original"], rows))
+    if device.type == "cuda":
+        print(
+            f"\nThe network's step in bf16:\n\n{profile_table(make('ours', 'network', True), device)}"
+        )
     rows = []
     for n_clips in (8, 100):
         values = [counted(way, args, n_clips) for way in WAYS]

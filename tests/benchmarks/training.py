@@ -3,23 +3,19 @@
 python tests/benchmarks/training.py --device cuda --recipes mtslvr-simclr-parallel --compile off on
 
 Each line is the command `train` on clips of noise that stay on the device: it is stopped as by
-Ctrl-C after --seconds of steady training and resumed. Where a package that the command needs is
-missing, the same step runs in a bare loop of torch, our pipeline and our model, without resume.
+Ctrl-C after --seconds of steady training and resumed.
 Before them: what a step of each recipe costs the network, forward and backward, by counting.
 """
 
 import argparse
 import csv
-import importlib
 import os
-import resource
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -28,6 +24,7 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from slvr.command.named import Registry, config_of
+from slvr.model.checkpoint import checkpoints
 from slvr.model.encoders.registry import ENCODERS
 from slvr.model.learner import TOTAL
 from slvr.model.objectives.registry import OBJECTIVES
@@ -38,9 +35,12 @@ from slvr.train.config import Choice, HeadChoice, Parts
 from slvr.train.recipes import RECIPES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for conftest.py, which makes the clips
+from conftest import write_directory
+
 ROOT = Path(__file__).parents[2]
 # of now: conftest.py keeps tests to one thread
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+PATHS = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, PATHS))}
 RATE_HZ = 16_000
 COMMAND = [sys.executable, "-c", "import sys; from slvr.train.cli import main; sys.exit(main())"]
 HEAD = ["recipe", "compiled", "steps/s", "clips/s", "data wait", "peak memory", "resumed"]
@@ -97,8 +97,6 @@ def by_command(
     recipe: str, compiled: bool, args: argparse.Namespace, data: Path, out: Path
 ) -> list[str]:
     """A line of the table."""
-    from slvr.model.checkpoint import checkpoints
-
     options = ["--recipe", recipe, *(word for option in args.options for word in option)]
     options += ["--compile"] if compiled else []
     run = Run(args, options, data, out)
@@ -117,53 +115,6 @@ def by_command(
         raise RuntimeError(f"saved at step {saved}, but then came step {first}")
     numbers = f"{clips_per_s / args.batch:.2f}", f"{clips_per_s:.1f}", f"{data_wait:.1%}"
     return [*numbers, f"{held_bytes / 1e9:.2f} GB", f"at step {saved:,}"]
-
-
-def by_bare_loop(recipe: str, compiled: bool, args: argparse.Namespace) -> list[str]:
-    """A line of the table, by the step of `slvr.train.loop` with torch alone around it."""
-    device = torch.device(args.device)
-    torch.compiler.reset()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    parts = parts_of(recipe, args)
-    stage = build_stage(parts, args.clip_s, "published", device)
-    model = build_model(parts, stage).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6)
-    mode = "reduce-overhead" if device.type == "cuda" else "default"
-    trained = torch.compile(model, mode=mode, dynamic=False) if compiled else model
-    shape = (2 * args.batch, round(args.clip_s * RATE_HZ))
-    clips = torch.randint(-9000, 9000, shape, dtype=torch.int16, device=device)
-    bf16 = args.precision.startswith("bf16")
-
-    def step(i: int) -> None:
-        chosen = torch.randperm(len(clips), device=device)[: args.batch]
-        views, known = stage(clips[chosen], (0, i))
-        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            total = trained(views, known)[TOTAL]
-        total.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    def timed(n: int) -> float:
-        start_s = time.perf_counter()
-        for i in range(n):
-            step(i)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start_s
-
-    timed(2 * args.log_every)
-    steps, end_s, took_s = 0, time.perf_counter() + args.seconds, 0.0
-    while steps == 0 or time.perf_counter() < end_s:
-        took_s += timed(args.log_every)
-        steps += args.log_every
-    held_bytes = (
-        torch.cuda.max_memory_allocated()
-        if device.type == "cuda"
-        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    )
-    per_s = steps / took_s
-    return [f"{per_s:.2f}", f"{per_s * args.batch:.1f}", "-", f"{held_bytes / 1e9:.2f} GB", "-"]
 
 
 def parts_of(recipe: str, args: argparse.Namespace) -> Parts:
@@ -203,18 +154,8 @@ def cost(recipe: str, args: argparse.Namespace) -> list[str]:
     return [recipe, f"{counted.get_total_flops() / 1e12:.3f}", f"{count.moved / 1e9:.1f}"]
 
 
-def missing() -> str | None:
-    """A package that the command needs and that is not there."""
-    try:
-        importlib.import_module("slvr.train.loop")
-        importlib.import_module("conftest")
-    except ImportError as error:
-        return error.name or str(error)
-    return None
-
-
-def main() -> None:
-    """Measures and prints."""
+def main() -> int:
+    """Measures and prints; returns 1 if a run failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
@@ -240,29 +181,22 @@ def main() -> None:
     print("The network's step, forward and backward, in float32; every operation moves its own.\n")
     print(table(["recipe", "TFLOP", "GB"], [cost(recipe, args) for recipe in args.recipes]))
     print(f"\n{machine(torch.device(args.device))}; {args.seconds:g} s each.\n")
-    absent = missing()
-    if absent is not None:
-        print(f"A bare loop, not the command: {absent} is missing; no resume.\n")
     print(table(HEAD, []))
+    failed = 0
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        if absent is None:
-            from conftest import write_directory
-
-            write_directory(data, 2 * args.batch, 1, codec="wav", lengths_s=(args.clip_s,))
+        write_directory(data, 2 * args.batch, 1, codec="wav", lengths_s=(args.clip_s,))
         for recipe in args.recipes:
             for word in args.compile:
                 out, compiled = Path(folder) / f"{recipe}-{word}", word == "on"
                 try:
-                    numbers = (
-                        by_command(recipe, compiled, args, data, out)
-                        if absent is None
-                        else by_bare_loop(recipe, compiled, args)
-                    )
+                    numbers = by_command(recipe, compiled, args, data, out)
                 except RuntimeError as error:  # out of memory, a compiler's: the others go on
                     numbers = [f"failed: {str(error).splitlines()[0]}", *["-"] * 4]
+                    failed = 1
                 print("| " + " | ".join([recipe, word, *numbers]) + " |", flush=True)
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
