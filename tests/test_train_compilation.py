@@ -75,13 +75,14 @@ def test_a_step_compiled_to_cpp_gives_the_same_losses_and_names(
 def test_cuda_graphs_give_the_same_losses_and_names(
     make_directory: MakeDirectory, tmp_path: Path, variant: str
 ) -> None:
+    if DEVICE.type == "cpu":
+        pytest.skip("the C++ compiler takes minutes: a test of its own does this")
     options = {"accelerator": DEVICE.type, "encoder__variant": variant, "steps": 12}
     # convolutions round to TF32, in kernels that may differ
     assert_compiled_equals_plain(make_directory(), tmp_path, tolerance=5e-3, **options)
     with (tmp_path / "compiled" / "throughput.csv").open() as file:
         rows = list(csv.DictReader(file))
-    if DEVICE.type == "cuda":
-        assert all(float(row["gpu_memory_bytes"]) > 0 for row in rows)
+    assert all(float(row["gpu_memory_bytes"]) > 0 for row in rows)
 
 
 def test_without_a_compiler_it_is_a_sentence(
