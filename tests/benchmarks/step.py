@@ -141,12 +141,13 @@ def network_step(
 ) -> Callable[..., Tensor]:
     """Forward and backward pass and Adam of one way, as a function of (views, known)."""
     torch.manual_seed(0)
-    with torch.device(device):
-        model = ours = OurModel(args.width, 1000)
-        if way == "original":
-            model = OriginalModel(args.width, 1000)
-            model.load_state_dict(ours.state_dict())
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6)
+    model = ours = OurModel(args.width, 1000)
+    if way == "original":
+        model = OriginalModel(args.width, 1000)
+        model.load_state_dict(ours.state_dict())
+    model.to(device)
+    fused = way == "ours" and device.type == "cuda"  # as in slvr.train.loop
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6, fused=fused)
     torch.manual_seed(1)
     n_frames = round(args.seconds * RATE_HZ) // 512 + 1
     images = torch.randn(2, n_clips, 3, 128, n_frames, device=device)
