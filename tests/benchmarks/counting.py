@@ -26,6 +26,9 @@ CUDA = torch.device("cuda:0")  # without an index a build without CUDA is asked 
 ALLOCATES = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
 RENAMES = {"_unsafe_view", "record_stream", "set_"}
 ONLY_WRITES = {"copy_", "fill_", "zero_", "uniform_", "normal_", "random_", "bernoulli_"}
+LIKE = {"zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
+LIKE |= {"new_zeros", "new_ones", "new_full"}
+"""They take shape and type of their operand and do not read it."""
 PICKS = {"index_select", "gather", "index", "take", "embedding"}
 """They read no more of their first operand than they give."""
 PUTS = {"index_copy_", "index_put_", "_index_put_impl_", "scatter_", "masked_scatter_"}
@@ -124,6 +127,8 @@ def operands(
     new = tensors_in([x for x, declared in returns if declared.alias_info is None])
     read = {x: n for x, n in given.items() if not (overwritten and is_one_of(x, changed))}
     written = {x: memory_bytes(x) for x in (*changed, *new)}
+    if name in LIKE:
+        read = {}
     if name in PICKS:
         source = tensors_in(args)[0]
         read[source] = min(read[source], sum(written.values()))

@@ -21,8 +21,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from augmentations import original_augmentations, original_views, our_views
+from counting import Count
 from frontend import Original as OriginalFrontEnd
-from measure import Bytes, Measured, machine, measure, megabytes, table
+from measure import Measured, machine, measure, megabytes, table
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -198,9 +199,9 @@ def counted(way: str, args: argparse.Namespace, n_clips: int) -> tuple[float, fl
     """Floating-point operations and bytes of a network step, not computed."""
     with FakeTensorMode():
         step = network_step(way, args, torch.device("cpu"), n_clips)
-        with FlopCounterMode(display=False) as flops, Bytes() as count:
+        with FlopCounterMode(display=False) as flops, Count("cpu") as count:
             step()
-    return flops.get_total_flops(), count.moved
+    return flops.get_total_flops(), count.moved_bytes
 
 
 def peak_bytes(way: str, part: str, args: argparse.Namespace) -> int:
