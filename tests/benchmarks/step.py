@@ -8,8 +8,8 @@ transforms, each view a batch of its own that passes the whole network once for 
 beside their convolutions, NT-Xent from a (2B, 2B, D) tensor. Both networks begin with the same
 weights and must agree on the first loss. They take their steps in turns; memory is that of a
 process which does one of them alone. "In bf16" is ours under autocast, against the original in
-float32. Operations and bytes are counted without computing: every operation alone, each operand
-once. Other recipes on a GPU: training.py.
+float32. Operations and bytes are counted without computing: what every operation reads and writes,
+see counting.py. Other recipes on a GPU: training.py.
 """
 
 import argparse
