@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
 from counting import CUDA, Count, fake_cuda, memory_bytes
 from kernels import (
+    HEAD,
     Cost,
     StageCounts,
     count_augmentation,
@@ -28,8 +29,10 @@ from kernels import (
     count_stage,
     plans_over_seeds,
     stage_of,
+    stages_table,
 )
 
+pytestmark = pytest.mark.xdist_group("kernel_counts")  # one stage and one cache of torch's for all
 N = 1000
 
 
@@ -187,6 +190,12 @@ def test_the_host_stays_the_host_and_waiting_for_the_device_is_an_error() -> Non
     assert drawn.tolist() == again.tolist()
 
 
+def test_a_torch_that_cannot_be_counted_with_is_told(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(RuntimeError, match=r"no table of device guards .* a build for Linux"):
+        counted(Tensor.clone)
+
+
 # The counts of the first recipe, 100 clips of 10 s, by `tests/benchmarks/kernels.py`: kernels and
 # GB. They depend on no machine. Who makes them fewer writes the new ones here and in RESULTS.md;
 # who makes them more says why.
@@ -267,6 +276,23 @@ def test_cufft_makes_no_more_plans_than_it_did(stage: StageCounts) -> None:
     assert all(found[steps] <= most for steps, most in PLANS.items()), found
     # the shortcut, which runs each augmentation for a few numbers of rows, finds those of a step
     assert plans_over_seeds(configured(), [2])[2] >= len(stage.parts["views"].plans)
+
+
+def test_the_table_adds_up_the_parts_of_a_step(stage: StageCounts) -> None:
+    in_front = {name: Cost.of(count) for name, count in stage.parts.items()}
+    costs = {
+        precision: {**in_front, "network, forward": Cost(1, 2, n_bytes), "Adam": Cost(3, 4, 0)}
+        for precision, n_bytes in (("float32", 30 * 10**9), ("bf16", 15 * 10**9))
+    }
+    lines = [line[2:-2].split(" | ") for line in stages_table(configured(), costs).splitlines()]
+    rows = {name: [float(cell.replace(",", "")) for cell in cells] for name, *cells in lines[2:]}
+    assert lines[0] == HEAD
+    assert rows["network, forward, float32"] == [1, 2, 30, 10, pytest.approx(6.98)]
+    for precision in costs:
+        step = rows[f"**step, {precision}**"]
+        assert step[0] == sum(cost.kernels for cost in in_front.values()) + 4
+        assert step[1] == sum(cost.host_operations for cost in in_front.values()) + 6
+    assert rows["**step, float32**"][2] - rows["**step, bf16**"][2] == pytest.approx(15)
 
 
 @pytest.mark.gpu

@@ -231,17 +231,16 @@ def step_costs(config: TrainConfig, stage: StageCounts) -> dict[str, dict[str, C
     }
 
 
-def stages_table(config: TrainConfig, stage: StageCounts, costs: dict[str, dict[str, Cost]]) -> str:
-    """Every part of a step, and the step."""
+def stages_table(config: TrainConfig, costs: dict[str, dict[str, Cost]]) -> str:
+    """Every part of a step, once where it is the same in float32 and bf16, and the step."""
     rows = []
     for precision, parts in costs.items():
         for name, cost in parts.items():
-            if name not in stage.parts and name != "Adam":
+            if any(other[name] != cost for other in costs.values()):
                 rows.append(cost.row(f"{name}, {precision}"))
             elif precision == "float32":
                 rows.append(cost.row(name))
-    fused = Cost.of(count_optimiser(config, fused=True))
-    rows.append(fused.row("Adam, fused"))
+    rows.append(Cost.of(count_optimiser(config, fused=True)).row("Adam, fused"))
     rows += [Cost.sum(parts.values()).row(f"**step, {p}**") for p, parts in costs.items()]
     return table(HEAD, rows)
 
@@ -259,9 +258,9 @@ def main() -> None:
     print(f"torch {torch.__version__}; chains of seed {SEED}.\n")
 
     print(f"### Parts of a step, {DEFAULT}, {batch} clips of {clip_s:g} s, counted\n")
-    stages = {_in_front(config): count_stage(config)}
-    stage = stages[_in_front(config)]
-    print(stages_table(config, stage, step_costs(config, stage)))
+    stage = count_stage(config)
+    stages = {_in_front(config): stage}
+    print(stages_table(config, step_costs(config, stage)))
 
     n_rows, n_samples = 2 * batch, round(clip_s * SAMPLE_RATE_HZ)
     print(f"\n### Each augmentation on {n_rows} rows of {clip_s:g} s, counted\n")
