@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from counting import Count
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 PROC = Path("/proc/self")
 HEAD = ["", "ms, median", "min", "original", "min", "ratio", "memory", "original"]
@@ -83,43 +83,22 @@ def _times(measured: Measured, n: int) -> list[str]:
     return [f"{1e3 * seconds / n:.3g}" for seconds in (measured.median_s, measured.min_s)]
 
 
-class Bytes(TorchDispatchMode):
-    """Counts what every operation reads and writes, taking each operand once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.moved = 0
-
-    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = op(*args, **(kwargs or {}))
-        if not op.is_view:
-            operands = torch.utils._pytree.tree_leaves((args, kwargs, result))
-            tensors = {id(x): x for x in operands if isinstance(x, torch.Tensor)}
-            # overlapping windows of a waveform are many times what there is to read
-            self.moved += sum(
-                min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
-                for x in tensors.values()
-            )
-        return result
-
-
 def limit(call: Callable[[], Any], device: torch.device) -> str:
     """How far a call is from the time that moving its bytes takes, in one sentence.
 
-    The bytes are an estimate: every operation counted alone, each operand once, an FFT as one
-    pass; caches make it less, FFTs of several passes more.
+    The bytes are an estimate, see `Count`: caches make it less, FFTs of several passes more.
     """
-    with Bytes() as count:
+    with Count(device.type) as count:
         call()
     block = torch.empty(2**26, device=device)  # 256 MB
     other = torch.empty_like(block)
     copy = measure(lambda: other.copy_(block), 9, device)
     bytes_per_s = 2 * block.numel() * block.element_size() / copy.min_s
     took_s = measure(call, 5, device).min_s
-    limit_s = count.moved / bytes_per_s
+    limit_s = count.moved_bytes / bytes_per_s
     return (
-        f"Moves about {megabytes(count.moved)} (estimated). At the {bytes_per_s / 1e9:,.0f} GB/s "
-        f"of a copy that is {1e3 * limit_s:.3g} ms; it takes {1e3 * took_s:.3g} ms: "
+        f"Moves about {megabytes(count.moved_bytes)} (estimated). At the {bytes_per_s / 1e9:,.0f} "
+        f"GB/s of a copy that is {1e3 * limit_s:.3g} ms; it takes {1e3 * took_s:.3g} ms: "
         f"{limit_s / took_s:.0%} of the memory bandwidth."
     )
 

@@ -8,8 +8,8 @@ transforms, each view a batch of its own that passes the whole network once for 
 beside their convolutions, NT-Xent from a (2B, 2B, D) tensor. Both networks begin with the same
 weights and must agree on the first loss. They take their steps in turns; memory is that of a
 process which does one of them alone. "In bf16" is ours under autocast, against the original in
-float32. Operations and bytes are counted without computing: every operation alone, each operand
-once. Other recipes on a GPU: training.py.
+float32. Operations and bytes are counted without computing: what every operation reads and writes,
+see counting.py. Other recipes on a GPU: training.py.
 """
 
 import argparse
@@ -21,8 +21,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from augmentations import original_augmentations, original_views, our_views, ta
+from counting import Count
 from frontend import Original as OriginalFrontEnd
-from measure import Bytes, Measured, machine, measure, megabytes, profile_table, table
+from measure import Measured, machine, measure, megabytes, profile_table, table
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -220,9 +221,9 @@ def counted(way: str, args: argparse.Namespace, n_clips: int) -> tuple[float, fl
     """Floating-point operations and bytes of a network step, not computed."""
     with FakeTensorMode():
         step = network_step(way, args, torch.device("cpu"), n_clips)
-        with FlopCounterMode(display=False) as flops, Bytes() as count:
+        with FlopCounterMode(display=False) as flops, Count("cpu") as count:
             step()
-    return flops.get_total_flops(), count.moved
+    return flops.get_total_flops(), count.moved_bytes
 
 
 def peak_bytes(way: str, part: str, args: argparse.Namespace) -> int:

@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 import torch
-from measure import Bytes, machine, table
+from counting import Count
+from measure import machine, table
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -149,9 +150,9 @@ def cost(recipe: str, args: argparse.Namespace) -> list[str]:
         model = build_model(parts, stage)
         views = torch.empty(stage.views.n_views, args.batch, *image)
         known = {name: torch.empty(x.shape, dtype=x.dtype) for name, x in drawn.items()}
-        with FlopCounterMode(display=False) as counted, Bytes() as count:
+        with FlopCounterMode(display=False) as counted, Count("cpu") as count:
             model(views, known)[TOTAL].backward()
-    return [recipe, f"{counted.get_total_flops() / 1e12:.3f}", f"{count.moved / 1e9:.1f}"]
+    return [recipe, f"{counted.get_total_flops() / 1e12:.3f}", f"{count.moved_bytes / 1e9:.1f}"]
 
 
 def main() -> int:
