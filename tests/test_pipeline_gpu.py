@@ -36,8 +36,9 @@ def test_augmentations_equal_the_cpu(augmentation):
     x = noise(8, 32_000)
     params = augmentation.sample(8, torch.Generator().manual_seed(0), CPU)
     expected = augmentation.apply(x, params)
-    ours = augmentation.apply(x.cuda(), {k: v.cuda() for k, v in params.items()})
-    assert relative_error(ours, expected) < 1e-3
+    if not isinstance(augmentation, PitchShift):  # which chooses by them, on the host
+        params = {k: v.cuda() for k, v in params.items()}
+    assert relative_error(augmentation.apply(x.cuda(), params), expected) < 1e-3
 
 
 def test_views_and_labels_of_a_stored_plan_equal_the_cpu():
@@ -48,11 +49,14 @@ def test_views_and_labels_of_a_stored_plan_equal_the_cpu():
     assert relative_error(views.apply(waves.cuda(), there), views.apply(waves, plan)) < 1e-3
 
 
-def test_chains_do_not_depend_on_the_device_and_seeds_decide_on_it():
+def test_plans_do_not_depend_on_the_device():
     views = Chains()
-    plan, again = (views.sample(50, seed=(3, 17), device="cuda") for _ in range(2))
-    assert torch.equal(plan.order, views.sample(50, seed=(3, 17)).order)
-    assert plan.to_json() == again.to_json()
+    plan = views.sample(50, seed=(3, 17), device="cuda")
+    assert plan.to_json() == views.sample(50, seed=(3, 17)).to_json()
+    known, expected = (views.known(p) for p in (plan, views.sample(50, seed=(3, 17))))
+    assert all(
+        known[name].is_cuda and torch.equal(known[name].cpu(), expected[name]) for name in expected
+    )
 
 
 def test_the_same_bits_twice_and_a_row_alone():
