@@ -41,31 +41,47 @@ def relative_error(ours, reference):
 
 
 @pytest.fixture
-def same_branches(monkeypatch):
-    """The CPU takes the branches of a device; `same_branches()`: and what follows its onsets."""
-    find, found = vocoder._anchors, []
+def same_choices(monkeypatch):
+    """The CPU takes the branches of a device; `same_choices()`: and what follows its choices.
 
-    def record(loudness):
-        found.append(find(loudness))
-        return found[-1]
+    Those are the onsets that phases are taken from, and the place of an event between frames, of
+    which a hundred-thousandth turns the phases of the highest bins by a hundredth.
+    """
+    monkeypatch.setattr(blocks, "may_look", lambda device: False)
+    chosen = {"_anchors": [], "_event": []}
+
+    def recorded(name):
+        choose = getattr(vocoder, name)
+
+        def record(loudness):
+            chosen[name].append(choose(loudness))
+            return chosen[name][-1]
+
+        return record
+
+    def replayed(name):
+        return lambda loudness: chosen[name].pop(0).to(loudness.device)
 
     def replay():
-        monkeypatch.setattr(vocoder, "_anchors", lambda loudness: found.pop(0).to(loudness.device))
+        for name in chosen:
+            monkeypatch.setattr(vocoder, name, replayed(name))
 
-    monkeypatch.setattr(blocks, "may_look", lambda device: False)
-    monkeypatch.setattr(vocoder, "_anchors", record)
+    for name in chosen:
+        monkeypatch.setattr(vocoder, name, recorded(name))
     yield replay
-    assert not found
+    assert not any(chosen.values())
 
 
 @each
 @pytest.mark.parametrize("seed", [0, 1])
-def test_augmentations_equal_the_cpu(augmentation, seed, same_branches):
+def test_augmentations_equal_the_cpu(augmentation, seed, same_choices):
     x = noise(32, 32_000, seed=seed)
     params = augmentation.sample(32, torch.Generator().manual_seed(seed), CPU)
     expected = augmentation.apply(x, params)
-    same_branches()
-    ours = augmentation.apply(x.to(DEVICE), {k: v.to(DEVICE) for k, v in params.items()})
+    same_choices()
+    if not isinstance(augmentation, PitchShift):  # which chooses by them, on the host
+        params = {name: values.to(DEVICE) for name, values in params.items()}
+    ours = augmentation.apply(x.to(DEVICE), params)
     assert errors_of_rows(ours, expected).max() < 1e-3
 
 
@@ -75,15 +91,17 @@ def test_views_and_labels_of_a_stored_plan_equal_the_cpu():
     there = ChainPlan.from_json(plan.to_json(), DEVICE)
     assert torch.equal(there.labels.cpu(), plan.labels)
     error = errors_of_rows(views.apply(waves.to(DEVICE), there), views.apply(waves, plan))
-    assert error.median() < 1e-4
-    assert (error > 1e-3).sum() <= 0.1 * len(error)  # an onset of theirs is another
+    assert error.median() < 1e-3
+    assert error.quantile(0.9) < 0.05  # of the rest an onset is another
 
 
-def test_chains_do_not_depend_on_the_device_and_seeds_decide_on_it():
+def test_plans_do_not_depend_on_the_device():
     views = Chains()
-    plan, again = (views.sample(50, seed=(3, 17), device=DEVICE) for _ in range(2))
-    assert torch.equal(plan.order, views.sample(50, seed=(3, 17)).order)
-    assert plan.to_json() == again.to_json()
+    plan, expected = (views.sample(50, seed=(3, 17), device=d) for d in (DEVICE, "cpu"))
+    assert plan.to_json() == expected.to_json()
+    known = views.known(expected)
+    for name, values in views.known(plan).items():
+        assert values.device.type == DEVICE.type and torch.equal(values.cpu(), known[name])
 
 
 def test_the_same_bits_twice():
@@ -95,7 +113,9 @@ def test_the_same_bits_twice():
 @each
 def test_a_row_alone(augmentation):
     x = noise(6, 32_000).to(DEVICE)
-    params = augmentation.sample(6, torch.Generator(DEVICE).manual_seed(0), DEVICE)
+    params = augmentation.sample(6, torch.Generator().manual_seed(0), CPU)
+    if not isinstance(augmentation, PitchShift):
+        params = {name: values.to(DEVICE) for name, values in params.items()}
     together = augmentation.apply(x, params).cpu()
     alone = [augmentation.apply(x[i : i + 1], rows_of(params, i)) for i in range(6)]
     # one row may find another onset: FFTs of other batches round otherwise

@@ -4,16 +4,22 @@ The original's vocoder uses a rectangular window, and its level falls with the r
 samples are no reference; what it is meant to do is measured here instead.
 """
 
+from fractions import Fraction
+
 import pytest
 import torch
 
 from slvr.pipeline.augmentations import PitchShift, TimeStretch, spectral, vocoder
 from slvr.pipeline.augmentations.resampling import fast_fft_length, resample
+from slvr.pipeline.augmentations.spectral import rows_by_ratio
+from slvr.pipeline.augmentations.two_grids import HOPS
 from slvr.pipeline.augmentations.vocoder import frame_count, istft, phase_vocoder, stft
 from slvr.pipeline.torchaudio_import import functional as taf
 
 RATE_HZ = 16_000
+PUBLISHED = 12 * torch.log2(torch.tensor([float(ratio) for ratio in HOPS]))
 SEMITONES = torch.tensor([-15, -12, -7.73, -3.86, -0.41, 0, 0.41, 4.27, 8.14, 12, 15])
+SEMITONES = torch.cat((SEMITONES, PUBLISHED))  # any interval, and all that have frame grids
 RATES = torch.tensor([0.5, 0.63, 0.77, 0.99, 1.0, 1.01, 1.31, 1.5])
 
 
@@ -172,6 +178,20 @@ def test_a_shift_by_nothing_returns_the_clip():
     x = noise(2, RATE_HZ)
     y = PitchShift().apply(x, {"semitones": torch.zeros(2)})
     assert (y - x).abs().max() < 1e-3 * x.abs().max()
+
+
+def test_the_two_grids_of_each_published_ratio():
+    assert len(HOPS) == 14
+    for ratio, (analysis, synthesis) in HOPS.items():
+        assert Fraction(analysis, synthesis) == ratio
+        for hop in (analysis, synthesis):
+            assert hop % 2 == 0 and fast_fft_length(3 * hop) == 3 * hop
+
+
+def test_intervals_on_the_host_choose_the_grids_and_others_do_not():
+    semitones = torch.tensor([12.0, 11.9, -12.0, 12.0, 0.0])
+    found = {ratio: rows.tolist() for ratio, rows in rows_by_ratio(semitones)}
+    assert found == {None: [1, 4], Fraction(2): [0, 3], Fraction(1, 2): [2]}
 
 
 # Time stretch

@@ -26,6 +26,8 @@ class Augmentation(Protocol):
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """The changed waveforms: (n, T) float32 or bfloat16 -> the same shape and dtype.
 
+        Parameters lie on the device of `x`. (Chains hand `PitchShift` its own on the host, where
+        it can choose by them without waiting.)
         Pure and out of place; row i depends on row i of `x` and `params` alone; no loop over
         rows and nothing that makes the host wait for the device.
         """

@@ -6,6 +6,7 @@ Letters: n rows, T samples.
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,13 +19,12 @@ from slvr.pipeline.augmentations.resampling import (
     resample,
     spline_prefilter,
 )
-from slvr.pipeline.augmentations.vocoder import istft, restore_level, stretch
+from slvr.pipeline.augmentations.two_grids import HOPS, shift
+from slvr.pipeline.augmentations.vocoder import energy, istft, restore_level, stretch
 from slvr.pipeline.blocks import block_rows, in_blocks, maybe_any, rows_apart
 
-# Frequency ratios the published models were trained with: those that torch-audiomentations'
-# PitchShift finds fast at 16 kHz within an octave.
-DOWN = [Fraction(r) for r in ("1/2", "64/125", "5/8", "16/25", "25/32", "4/5", "125/128")]
-PUBLISHED_RATIOS = (*DOWN, *(1 / ratio for ratio in reversed(DOWN)))
+# How near a drawn interval is to a published one to be that: float32 strays by 1e-6 semitones.
+SAME_SEMITONES = 1e-4
 # A clip of 10 s: its spectra, and what the vocoder makes of them, are 12 MB.
 CPU_VOCODER_SAMPLES = 2**18
 
@@ -34,7 +34,7 @@ class PitchShift:
     """Every frequency multiplied by `2^(semitones / 12)`; duration and level stay.
 
     Args:
-        grid: `published` draws from those of `PUBLISHED_RATIOS` that are not wider, each as
+        grid: `published` draws from those of `two_grids.HOPS` that are not wider, each as
             likely; `continuous` from U(-widest, widest).
         name: of the label column.
         widest_semitones: shift up and down; the paper states 15, its ratios are within 12.
@@ -63,7 +63,7 @@ class PitchShift:
 
     def _ratios(self) -> list[float]:
         """Those of the published ratios that may be drawn."""
-        ratios = map(float, PUBLISHED_RATIOS)
+        ratios = map(float, HOPS)
         return [r for r in ratios if abs(12 * math.log2(r)) <= self.widest_semitones]
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Params:
@@ -86,20 +86,50 @@ class PitchShift:
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Shifted (n, T) waveforms.
 
-        Stretching by the ratio and reading that much faster may be done in either order. Reading
-        first where pitch rises and last where it falls, neither the samples in between nor the
-        vocoder's frames are ever more than those of the clip, whatever the ratio.
+        Where the intervals lie on the host, those of the published ratios, known without waiting,
+        go from one frame grid to another; all others are stretched and resampled.
         """
-        x, dtype = x.float(), x.dtype
-        ratio = torch.exp2(params["semitones"].double() / 12)
+        x, dtype, semitones = x.float(), x.dtype, params["semitones"]
+        if semitones.device.type != "cpu":
+            return _by_resampling(x, semitones).to(dtype)
         y = torch.empty_like(x)
-        for rows in rows_apart(ratio < 1):
-            read, chosen = x[rows], ratio[rows]
-            if maybe_any(chosen > 1):
-                read = resample(read, chosen.clamp(min=1))
-            n_rows = block_rows(read, CPU_VOCODER_SAMPLES)
-            y[rows] = in_blocks(_stretch_and_read, n_rows, read, chosen)
+        n_rows = block_rows(x, CPU_VOCODER_SAMPLES)
+        for ratio, rows in rows_by_ratio(semitones):
+            there = rows.to(x.device, non_blocking=True)
+            some = x.index_select(0, there)
+            if ratio is None:
+                shifted = _by_resampling(some, semitones[rows].to(x.device, non_blocking=True))
+            else:
+                shifted = in_blocks(partial(shift, ratio=ratio), n_rows, some)
+            y.index_copy_(0, there, shifted)
         return y.to(dtype)
+
+
+def rows_by_ratio(semitones: Tensor) -> list[tuple[Fraction | None, Tensor]]:
+    """Published ratios and which of (n,) intervals on the host they are; None for all others."""
+    published = 12 * torch.log2(torch.tensor([float(ratio) for ratio in HOPS]))
+    distance, nearest = (semitones[:, None] - published).abs().min(1)
+    nearest[distance > SAME_SEMITONES] = -1
+    ratios = (None, *HOPS)
+    return [(ratios[i + 1], (nearest == i).nonzero()[:, 0]) for i in sorted(set(nearest.tolist()))]
+
+
+def _by_resampling(x: Tensor, semitones: Tensor) -> Tensor:
+    """(n, T) waveforms shifted by any intervals (n,), on their device.
+
+    Stretching by the ratio and reading that much faster may be done in either order. Reading
+    first where pitch rises and last where it falls, neither the samples in between nor the
+    vocoder's frames are ever more than those of the clip, whatever the ratio.
+    """
+    ratio = torch.exp2(semitones.double() / 12)
+    y = torch.empty_like(x)
+    for rows in rows_apart(ratio < 1):
+        read, chosen = x[rows], ratio[rows]
+        if maybe_any(chosen > 1):
+            read = resample(read, chosen.clamp(min=1))
+        n_rows = block_rows(read, CPU_VOCODER_SAMPLES)
+        y[rows] = in_blocks(_stretch_and_read, n_rows, read, chosen)
+    return y
 
 
 def _stretch_and_read(x: Tensor, ratio: Tensor) -> Tensor:
@@ -117,7 +147,7 @@ def _stretch_and_read(x: Tensor, ratio: Tensor) -> Tensor:
         y = istft(spectra, frame, hop)[:, frame // 2 : frame // 2 + n_samples]
     # Only the first T / ratio samples of what was read faster are not silence.
     heard = n_samples / ratio.clamp(min=1).float()[:, None]
-    return restore_level(y, _energy(x) / heard, _energy(y) / n_samples)
+    return restore_level(y, energy(x) / heard, energy(y) / n_samples)
 
 
 @dataclass(frozen=True)
@@ -169,15 +199,9 @@ def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
     heard = torch.round(n_samples * rate).float().clamp(1, n_samples)[:, None]
     # 1 before a length and 0 after it is (length - t) between these limits.
     t = torch.arange(n_samples, dtype=torch.float32, device=x.device)
-    wanted = _energy(x * (heard - t).clamp_(0, 1)) / heard
-    present = _energy(y * (length - t[: y.shape[-1]]).clamp_(0, 1)) / length
+    wanted = energy(x * (heard - t).clamp_(0, 1)) / heard
+    present = energy(y * (length - t[: y.shape[-1]]).clamp_(0, 1)) / length
     y = restore_level(y, wanted, present)
     if maybe_any(length < n_samples):
         y = y.gather(1, t.remainder(length).long())
     return y
-
-
-def _energy(x: Tensor) -> Tensor:
-    """(n, 1) sums of squares."""
-    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.square()

@@ -7,12 +7,13 @@ F = N/2 + 1 bins.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool1d, pad
+from torch.nn.functional import pad
 
 from slvr.pipeline.blocks import distinct, known_max
 
 # Far below any sound (-360 dB), yet its square is a normal float32: silence gets phase 0.
 TINY = 1e-18
+TINY_POWER = 1e-36
 
 
 def stretch(x: Tensor, rate: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
@@ -107,7 +108,8 @@ def phase_vocoder(spectra: Tensor, position: Tensor, realign_by_hop: float | Non
     unit = spectra + TINY
     # abs() guards against an overflow that cannot happen here, at thrice the time.
     real, imaginary = torch.view_as_real(unit).square().unbind(-1)
-    power = real + imaginary
+    # A bin of just -TINY would be 0 now.
+    power = (real + imaginary).clamp_(min=TINY_POWER)
     reciprocal = power.rsqrt()
     unit *= reciprocal
     magnitude = power.mul_(reciprocal)
@@ -160,8 +162,8 @@ def _realign(phase: Tensor, unit: Tensor, position: Tensor, magnitude: Tensor, h
         hop: in frame lengths.
     """
     n, n_frames, n_bins = phase.shape
-    loudness = torch.linalg.vector_norm(magnitude, dim=-1)
-    source = position.round()
+    loudness = frame_power(magnitude).sqrt()
+    source = (position + 0.5).floor()
     rate = position[:, 1:2] - position[:, :1]
     ahead = (position - source + _event(loudness) * (rate - 1)).flatten()
 
@@ -172,6 +174,18 @@ def _realign(phase: Tensor, unit: Tensor, position: Tensor, magnitude: Tensor, h
     change *= _rows(unit.flatten(0, 1), source)
     change *= _rows(phase.flatten(0, 1), anchor).conj_physical_()
     phase *= (change if segment is None else _rows(change, segment)).view_as(phase)
+
+
+def frame_power(x: Tensor) -> Tensor:
+    """(n, K, F) spectra or their magnitudes -> (n, K) sums of squares, half the frame's energy.
+
+    The first and the last bin stand for one bin of the whole circle, all others for two.
+    """
+    numbers, width = (torch.view_as_real(x).flatten(2), 2) if x.is_complex() else (x, 1)
+    power: Tensor = torch.linalg.vector_norm(numbers, dim=-1).square()
+    ends = (numbers[..., part].square().sum(-1) for part in (slice(width), slice(-width, None)))
+    power = power - 0.5 * next(ends) - 0.5 * next(ends)
+    return power.clamp_(min=0)
 
 
 def _linear_phase(advance: Tensor, n_bins: int) -> Tensor:
@@ -219,23 +233,30 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 def _anchors(amplitude: Tensor) -> Tensor:
     """(n, K) for each frame, the frame whose phases it follows.
 
-    That is the last onset, from two frames ahead of it, where the onset enters the window; the
-    loudest frame of all where none came yet. An onset is a local maximum at least 10 dB above
-    four frames before. Roebel (2003), "A new approach to transient processing in the phase
-    vocoder", likewise resets phases when a transient is at the middle of the window.
+    That is the last onset, from two frames ahead of it, where the onset enters the window; where
+    none came yet, the loudest of those frames. An onset is louder than the two frames before, as
+    loud as the two after or louder, and at least 10 dB above four frames before. Roebel (2003), "A
+    new approach to transient processing in the phase vocoder", likewise resets phases when a
+    transient is at the middle of the window.
     """
     n_frames = amplitude.shape[1]
     frame = torch.arange(n_frames, device=amplitude.device)
-    maximum = max_pool1d(amplitude[:, None], kernel_size=5, stride=1, padding=2)[:, 0]
-    before = pad(amplitude, (4, 0))[:, :n_frames]
-    onset = (amplitude == maximum) & (amplitude > 10**0.5 * before)
+
+    def neighbour(ahead: int) -> Tensor:
+        return pad(amplitude, (-ahead, ahead))
+
+    earlier = torch.maximum(neighbour(-2), neighbour(-1))
+    later = torch.maximum(neighbour(1), neighbour(2))
+    onset = (amplitude > earlier) & (amplitude >= later)
+    onset &= amplitude > 10**0.5 * neighbour(-4)
     ahead = pad(torch.where(onset, frame, -1), (0, 2), value=-1)[:, 2:]
     latest = ahead.cummax(1).values
-    return torch.where(latest < 0, amplitude.argmax(1, keepdim=True), latest)
+    loudest = torch.where(latest < 0, amplitude, -1).argmax(1, keepdim=True)
+    return torch.where(latest < 0, loudest, latest)
 
 
-def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:
-    """(n, T) waveforms `y` at the level `wanted` where they have the level `present`.
+def restore_level(y: Tensor, wanted: Tensor, present: Tensor, scale: float = 1) -> Tensor:
+    """(n, T) waveforms `scale y` at the level `wanted` where they have the level `present`.
 
     Bins whose phases no longer fit each other cancel where frames overlap: stretched white noise
     loses up to 3.6 dB, a tone nothing. Left so, the level would tell the rate.
@@ -244,6 +265,13 @@ def restore_level(y: Tensor, wanted: Tensor, present: Tensor) -> Tensor:
         y: (n, T) float32.
         wanted: (n, 1) mean square of the part of the source that is heard.
         present: (n, 1) mean square of what became of it.
+        scale: what the samples are multiplied by besides.
     """
     gain = torch.sqrt(wanted / present.clamp(min=TINY)).clamp(0.5, 2)
-    return y * torch.where(wanted > 0, gain, 0)
+    return y * torch.where(wanted > TINY_POWER, scale * gain, 0)
+
+
+def energy(x: Tensor) -> Tensor:
+    """(n, 1) sums of squares."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square()

@@ -4,6 +4,7 @@ Letters: B clips, V = 2 views, A augmentations (label columns), K longest chain.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,9 +26,10 @@ class ChainPlan:
         names: the augmentations, in the order of the label columns.
         order: (B, K) int64 on the host: indices into `names` as they are applied, -1 after the
             last. Both views share it.
-        params: per augmentation and parameter name (V, B, ...) on the device of the clips.
-            They are drawn for all clips, also those whose chain has no use for them.
-        device: where `params` lie.
+        params: per augmentation and parameter name (V, B, ...) on the host, where what is to be
+            done with a clip is looked up without waiting for a device. They are drawn for all
+            clips, also those whose chain has no use for them.
+        device: of the clips.
     """
 
     names: tuple[str, ...]
@@ -46,33 +48,34 @@ class ChainPlan:
         labels = (self.order[:, :, None] == columns).any(1).float()
         return labels.to(self.device, non_blocking=True)
 
-    @cached_property
-    def groups(self) -> list[tuple[str, Tensor]]:
+    def groups(self, last: Sequence[int] = ()) -> list[tuple[str, Tensor]]:
         """Batched calls in order: an augmentation and the rows, of V * B, that it changes next.
 
-        Whatever most clips wait for comes next: about 29 calls for 100 clips of up to seven
-        augmentations, where one call for each position and augmentation would make 46. The
-        grouping is worked out on the host and uploaded at once, so that applying it never waits
-        for the device.
+        Whatever most clips wait for comes next, but those of `last` in their order only when no
+        clip waits for anything else: no augmentation comes twice in a chain, so of two that are
+        held back one takes two calls and the other one.
+
+        Args:
+            last: indices into `names`.
         """
         # One column more, so that every clip's position points at something, at last at -1.
         order = np.pad(self.order.numpy(), ((0, 0), (0, 1)), constant_values=-1)
         position = np.zeros((len(self), 1), np.int64)
-        names, rows = [], []
+        groups: list[tuple[str, Tensor]] = []
         while True:
             wanted = np.take_along_axis(order, position, 1)[:, 0]
             waiting = np.bincount(wanted[wanted >= 0], minlength=len(self.names))
             if not waiting.any():
-                break
-            index = int(waiting.argmax())
+                return groups
+            others = waiting.copy()
+            others[list(last)] = 0
+            index = next((i for i in last if waiting[i]), 0)
+            if others.any():
+                index = int(others.argmax())
             clips = np.flatnonzero(wanted == index)
             position[clips] += 1
-            names.append(self.names[index])
-            rows.append(np.concatenate([clips + view * len(self) for view in range(N_VIEWS)]))
-        if not rows:
-            return []
-        uploaded = torch.from_numpy(np.concatenate(rows)).to(self.device, non_blocking=True)
-        return list(zip(names, torch.split(uploaded, [len(r) for r in rows]), strict=True))
+            rows = np.concatenate([clips + view * len(self) for view in range(N_VIEWS)])
+            groups.append((self.names[index], torch.from_numpy(rows)))
 
     def rows(self, first: int, last: int) -> "ChainPlan":
         """The plan of the clips first to last - 1 alone."""
@@ -111,7 +114,7 @@ class ChainPlan:
         stored = json.loads(text)
         params = {
             name: {
-                key: torch.tensor(value["values"], dtype=getattr(torch, value["dtype"])).to(device)
+                key: torch.tensor(value["values"], dtype=getattr(torch, value["dtype"]))
                 for key, value in params.items()
             }
             for name, params in stored["params"].items()

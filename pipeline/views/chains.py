@@ -24,8 +24,11 @@ from slvr.pipeline.augmentations import (
     TimeStretch,
 )
 from slvr.pipeline.blocks import block_rows
+from slvr.pipeline.upload import upload
 from slvr.pipeline.views.chain_plan import N_VIEWS, ChainPlan
 from slvr.pipeline.views.contract import Known, ViewMaker, Waves
+
+CPU = torch.device("cpu")
 
 
 class Chains(ViewMaker):
@@ -154,15 +157,13 @@ class Chains(ViewMaker):
     ) -> ChainPlan:
         """A plan for n clips.
 
-        Chains are drawn on the host, because they steer the grouping, and parameters on the
-        device, both from `seed` alone: no state to save, and `seed=(run_seed, step)` resumes
-        anywhere. The same seed gives the same chains on every device, and the same parameters on
-        every device of one kind.
+        All of it is drawn on the host, which steers the grouping by it, from `seed` alone: no
+        state to save, and `seed=(run_seed, step)` resumes anywhere. The same seed gives the same
+        plan on every device.
         """
-        device = torch.device(device)
         chain_seed, param_seed = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
         host = torch.Generator().manual_seed(chain_seed)
-        on_device = torch.Generator(device).manual_seed(param_seed)
+        drawn = torch.Generator().manual_seed(param_seed)
 
         shuffled = torch.rand(n, len(self.augmentations), generator=host).argsort(1)
         k = torch.randint(self.min_ops, self.max_ops + 1, (n, 1), generator=host)
@@ -170,11 +171,11 @@ class Chains(ViewMaker):
         params = {
             name: {
                 key: value.view(N_VIEWS, n, *value.shape[1:])
-                for key, value in augmentation.sample(N_VIEWS * n, on_device, device).items()
+                for key, value in augmentation.sample(N_VIEWS * n, drawn, CPU).items()
             }
             for name, augmentation in self.augmentations.items()
         }
-        return ChainPlan(self.columns, order, params, device)
+        return ChainPlan(self.columns, order, params, torch.device(device))
 
     def known(self, plan: ChainPlan) -> Known:
         """Labels (B, A), which augmentations a clip has, and differences (B, P), see there."""
@@ -186,7 +187,9 @@ class Chains(ViewMaker):
         They are there for all clips; those count where the augmentation's label is 1.
         """
         columns = [column for each in self._differences(plan).values() for column in each.values()]
-        return torch.stack(columns, 1) if columns else plan.labels.new_zeros(len(plan), 0)
+        if not columns:
+            return plan.labels.new_zeros(len(plan), 0)
+        return torch.stack(columns, 1).to(plan.device, non_blocking=True)
 
     def _differences(self, plan: ChainPlan) -> dict[str, Params]:
         """For each augmentation that can compare draws, parameter name -> (B,)."""
@@ -218,15 +221,39 @@ class Chains(ViewMaker):
                 "make Chains with the plan's augmentations"
             )
         views = waves.repeat(N_VIEWS, 1)
-        for name, rows in plan.groups:
-            for block in torch.split(rows, block_rows(waves)):
-                params = {
-                    key: value.flatten(0, 1).index_select(0, block)
-                    for key, value in plan.params[name].items()
-                }
-                changed = self.augmentations[name].apply(views.index_select(0, block), params)
-                views.index_copy_(0, block, changed)
+        groups = self._groups(plan)
+        here = {
+            name: {key: value.flatten(0, 1) for key, value in params.items()}
+            for name, params in plan.params.items()
+        }
+        values = [value for params in here.values() for value in params.values()]
+        pieces = iter(upload([*values, *(rows for _, rows in groups)], waves.device))
+        there = {name: {key: next(pieces) for key in params} for name, params in here.items()}
+        for (name, rows), rows_there in zip(groups, pieces, strict=True):
+            augmentation, n_rows = self.augmentations[name], block_rows(waves)
+            for block, block_there in zip(
+                torch.split(rows, n_rows), torch.split(rows_there, n_rows), strict=True
+            ):
+                # It chooses by its parameters, and so takes them where they can be looked at.
+                by_value = isinstance(augmentation, PitchShift)
+                source, index = (here, block) if by_value else (there, block_there)
+                params = {key: value.index_select(0, index) for key, value in source[name].items()}
+                changed = augmentation.apply(views.index_select(0, block_there), params)
+                views.index_copy_(0, block_there, changed)
         return views.view(N_VIEWS, *waves.shape)
+
+    def _groups(self, plan: ChainPlan) -> list[tuple[str, Tensor]]:
+        """The calls of a plan: pitch shift, time stretch and pitch shift with the others between.
+
+        Each of the two is a long series of operations, and makes plans of FFTs for its rows.
+        """
+        slow = [
+            index
+            for kind in (PitchShift, TimeStretch)
+            for index, augmentation in enumerate(self.augmentations.values())
+            if isinstance(augmentation, kind)
+        ]
+        return plan.groups(slow)
 
 
 def augmentations_of(config: Any) -> list[Augmentation]:

@@ -1,0 +1,31 @@
+"""Many small tensors copied to a device in one piece, without waiting for it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+ALIGNED_BYTES = 16  # also what kernels need to read several numbers at once
+
+
+def upload(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """The tensors of the host on `device`, in one copy; as they are where that is the host.
+
+    Each small copy costs as much of the host's time as a kernel, and a training step's parameters
+    are some fifty.
+    """
+    return list(tensors) if device.type == "cpu" else packed(tensors, device)
+
+
+def packed(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """The tensors of the host, contiguous, as parts of one tensor on `device`."""
+    flat = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
+    rooms = [-(-len(part) // ALIGNED_BYTES) * ALIGNED_BYTES for part in flat]
+    blob = torch.zeros(sum(rooms), dtype=torch.uint8)
+    for piece, part in zip(torch.split(blob, rooms), flat, strict=True):
+        piece[: len(part)] = part
+    pieces = torch.split(blob.to(device, non_blocking=True), rooms)
+    return [
+        piece[: len(part)].view(tensor.dtype).view(tensor.shape)
+        for piece, part, tensor in zip(pieces, flat, tensors, strict=True)
+    ]
