@@ -3,8 +3,10 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from conftest import write_directory
 from slvr.pipeline.loaders.batching import Batching
@@ -32,6 +34,24 @@ def test_an_epoch_is_every_clip_decoded_as_by_our_reader(
         assert sorted(rows) == expected
         orders.append(rows)
     assert orders[0] != orders[1] != orders[2]
+
+
+def test_where_there_is_cuda_batches_are_made_in_pinned_memory(
+    make_directory: MakeDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From other memory a device copies only once the host waits for it."""
+    pinned, empty = [], torch.empty
+
+    def allocate(shape: tuple[int, ...], pin_memory: bool, **options: Any) -> torch.Tensor:
+        pinned.append(pin_memory)
+        return empty(shape, **options)
+
+    loader = DaliLoader(make_directory(), "train", Batching(4, 100, seed=0))
+    monkeypatch.setattr(torch, "empty", allocate)
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        next(loader.batches())
+    assert pinned == [False, True]
 
 
 def damaged(tmp_path: Path) -> ShardDirectory:

@@ -62,18 +62,19 @@ fi
 training=("$python" tests/benchmarks/training.py --device "$device" "${sizes[@]}")
 
 [[ $device == cpu ]] || stage card 10 nvidia-smi
-stage imports 40 "$python" -c '
+stage imports 30 "$python" -c '
 import conftest, lightning_fabric, slvr.train.loop, slvr.eval.run, sys, torch
 print(sys.version, torch.__version__, torch.version.cuda, lightning_fabric.__version__)'
 stage gpu-tests 80 "$python" -m pytest "${tests[@]}" tests/test_pipeline_gpu.py
 stage views 50 "$python" tests/benchmarks/augmentations.py --device "$device" "${clips[@]}"
 stage front-end 25 "$python" tests/benchmarks/frontend.py --device "$device" "${views[@]}"
 stage train 85 "${training[@]}" --seconds "$train_s" --compile off
-stage compiled 120 "${training[@]}" --seconds "$train_s" --compile on
-stage step 40 "$python" tests/benchmarks/step.py --device "$device" "${networks[@]}"
+stage step 30 "$python" tests/benchmarks/step.py --device "$device" "${networks[@]}"
+stage compiled 150 "${training[@]}" --seconds "$more_s" --compile on --once
 stage more-tests 50 "$python" -m pytest "${tests[@]}" tests/test_pipeline_resident.py \
   tests/test_pipeline_loader.py tests/test_train_compilation.py
-stage variants 60 "${training[@]}" --seconds "$more_s" --compile off --recipes mtslvr-simsiam-series simclr
+stage variants 50 "${training[@]}" --seconds "$more_s" --compile off --once \
+  --recipes mtslvr-simsiam-series simclr
 
 for name in ${wanted[@]+"${wanted[@]}"}; do
   [[ " $known " == *" $name "* ]] || { echo "gpu.sh: no stage $name; expected some of$known" >&2; failed=1; }

@@ -108,14 +108,17 @@ def by_command(
     if args.device == "cuda":
         held_bytes = int(max(float(row["gpu_memory_bytes"]) for row in rows))
 
+    numbers = [f"{clips_per_s / args.batch:.2f}", f"{clips_per_s:.1f}", f"{data_wait:.1%}"]
+    numbers.append(f"{held_bytes / 1e9:.2f} GB")
+    if args.once:
+        return [*numbers, "-"]
     saved = int(checkpoints(out)[-1].stem.partition("-")[2])
     before = len(run.rows())
     run.go(1, 0)
     first = int(run.rows()[before]["step"])
     if first != (saved // args.log_every + 1) * args.log_every:
         raise RuntimeError(f"saved at step {saved}, but then came step {first}")
-    numbers = f"{clips_per_s / args.batch:.2f}", f"{clips_per_s:.1f}", f"{data_wait:.1%}"
-    return [*numbers, f"{held_bytes / 1e9:.2f} GB", f"at step {saved:,}"]
+    return [*numbers, f"at step {saved:,}"]
 
 
 def parts_of(recipe: str, args: argparse.Namespace) -> Parts:
@@ -172,6 +175,7 @@ def main() -> int:
     parser.add_argument("--clip-s", type=float, default=10.0)
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--log-every", type=int, default=2)
+    parser.add_argument("--once", action="store_true", help="no resume")
     parser.add_argument("--width", type=int)
     parser.add_argument("--dim", type=int)
     args = parser.parse_args()
