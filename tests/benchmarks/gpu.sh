@@ -27,7 +27,7 @@ if not torch.cuda.is_available():
 PY
 
 # The shared fixtures of conftest.py need the whole installation; these checks do without.
-"$python" -m pytest --noconftest -m gpu tests/test_pipeline_gpu.py
+"$python" -m pytest --noconftest -m gpu tests/test_pipeline_gpu.py tests/test_pipeline_fused.py
 if said=$(PYTHONPATH="$PYTHONPATH:tests" "$python" -c 'import conftest, slvr.train.loop' 2>&1); then
   "$python" -m pytest -m gpu tests/test_train_compilation.py
 else
