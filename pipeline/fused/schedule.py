@@ -32,6 +32,7 @@ KINDS = (PitchShift, Fade, ColouredNoise, TimeStretch, TimeMasking, TimeShift)
 
 Operation = tuple[float, float, float, float]
 """A code and its three operands."""
+NOTHING: list[Operation] = LONGEST * [(0, 0, 0, 0)]
 
 
 @dataclass
@@ -187,26 +188,27 @@ class _Making:
 
     def _flush(self, rows: list[int], targets: list[int]) -> Flush:
         """The pending programs of rows, which are empty and elsewhere afterwards."""
-        codes = np.zeros((len(rows), LONGEST), np.int32)
-        operands = np.zeros((len(rows), LONGEST, 3), np.float32)
+        programs: list[Operation] = []
         jobs: list[tuple[int, ...]] = []
         before: list[tuple[list[tuple[int, ...]], list[int]]] = []
         for program, (row, target) in enumerate(zip(rows, targets, strict=True)):
             operations, source = self.pending[row], self.place[row]
-            if operations:
-                codes[program, : len(operations)] = [o[0] for o in operations]
-                operands[program, : len(operations)] = [o[1:] for o in operations]
+            programs += operations
+            programs += NOTHING[len(operations) :]
             jobs.append((program, len(operations), source, target))
-            at = [i for i, o in enumerate(operations) if o[0] == NOISE]
-            for nth, i in enumerate(at):
-                if nth == len(before):
-                    before.append(([], []))
-                before[nth][0].append((program, i, source, target))
-                before[nth][1].append(int(operations[i][1]))
+            nth = 0
+            for i, operation in enumerate(operations):
+                if operation[0] == NOISE:
+                    if nth == len(before):
+                        before.append(([], []))
+                    before[nth][0].append((program, i, source, target))
+                    before[nth][1].append(int(operation[1]))
+                    nth += 1
             self.place[row], self.pending[row] = target, []
+        table = np.array(programs, np.float64).reshape(len(rows), LONGEST, 4)
         return Flush(
-            codes,
-            operands,
+            table[..., 0].astype(np.int32),
+            table[..., 1:].astype(np.float32),
             np.array(jobs, np.int32).reshape(-1, 4),
             [(np.array(j, np.int32), np.array(w, np.int32)) for j, w in before],
         )
