@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 ALIGNED_BYTES = 16  # also what kernels need to read several numbers at once
+_NOTHING = torch.zeros(0, dtype=torch.uint8)
 
 
 def upload(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
@@ -19,13 +20,17 @@ def upload(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 
 def packed(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """The tensors of the host, contiguous, as parts of one tensor on `device`."""
-    flat = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
+    # the strides of what has no entries may be anything, and bytes have none of them
+    flat = [
+        tensor.contiguous().view(-1).view(torch.uint8) if tensor.numel() else _NOTHING
+        for tensor in tensors
+    ]
     rooms = [-(-len(part) // ALIGNED_BYTES) * ALIGNED_BYTES for part in flat]
     blob = torch.zeros(sum(rooms), dtype=torch.uint8)
     for piece, part in zip(torch.split(blob, rooms), flat, strict=True):
         piece[: len(part)] = part
     pieces = torch.split(blob.to(device, non_blocking=True), rooms)
     return [
-        piece[: len(part)].view(tensor.dtype).view(tensor.shape)
+        piece[: len(part)].view(tensor.dtype).reshape(tensor.shape)
         for piece, part, tensor in zip(pieces, flat, tensors, strict=True)
     ]

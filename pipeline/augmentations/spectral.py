@@ -23,6 +23,7 @@ from slvr.pipeline.augmentations.two_grids import HOPS, shift
 from slvr.pipeline.augmentations.vocoder import energy, istft, restore_level, stretch
 from slvr.pipeline.blocks import block_rows, in_blocks, maybe_any, rows_apart
 
+STRETCH_FRAME, STRETCH_HOP = 2048, 512  # the published ones
 # How near a drawn interval is to a published one to be that: float32 strays by 1e-6 semitones.
 SAME_SEMITONES = 1e-4
 # A clip of 10 s: its spectra, and what the vocoder makes of them, are 12 MB.
@@ -192,7 +193,7 @@ class TimeStretch:
 
 def _stretch_and_fill(x: Tensor, rate: Tensor) -> Tensor:
     """(n, T) waveforms played `rate` (n,) times as fast; those that end early begin again."""
-    frame, hop = 2048, 512  # the published ones
+    frame, hop = STRETCH_FRAME, STRETCH_HOP
     n_samples = x.shape[-1]
     y = istft(stretch(x, rate, frame, hop), frame, hop)[:, frame // 2 : frame // 2 + n_samples]
     length = torch.round(n_samples / rate).float().clamp(1, n_samples)[:, None]

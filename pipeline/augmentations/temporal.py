@@ -103,11 +103,15 @@ class TimeMasking:
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """(n, T) waveforms with the mask set to 0."""
         n_samples = x.shape[-1]
-        length = torch.floor(params["length"] * n_samples)[:, None]
-        start = torch.floor(params["position"][:, None] * (n_samples - length + 1))
-        start = torch.minimum(start, n_samples - length)
+        length, start = (samples[:, None] for samples in self.samples(params, n_samples))
         t = torch.arange(n_samples, device=x.device)
         return torch.where((t >= start) & (t < start + length), 0, x)
+
+    def samples(self, params: Params, n_samples: int) -> tuple[Tensor, Tensor]:
+        """(n,) lengths and first samples of the masks in clips of `n_samples`."""
+        length = torch.floor(params["length"] * n_samples)
+        start = torch.floor(params["position"] * (n_samples - length + 1))
+        return length, torch.minimum(start, n_samples - length)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from slvr.pipeline.augmentations import (
     TimeStretch,
 )
 from slvr.pipeline.blocks import block_rows
+from slvr.pipeline.fused import can_run
+from slvr.pipeline.fused.schedule import can_fuse
 from slvr.pipeline.upload import upload
 from slvr.pipeline.views.chain_plan import N_VIEWS, ChainPlan
 from slvr.pipeline.views.contract import Known, ViewMaker, Waves
@@ -42,6 +44,7 @@ class Chains(ViewMaker):
             `slvr.pipeline.augmentations.contract` can join and gets a label column.
         min_ops: shortest chain; 0 leaves some clips as they are.
         max_ops: longest chain; all augmentations if not given.
+        fused: on a GPU, chains of the seven kinds in few kernels, where triton is installed.
 
     Raises:
         ValueError: two augmentations of one name, or a range of k that cannot be drawn.
@@ -96,16 +99,20 @@ class Chains(ViewMaker):
         """Longest time mask, as a share of the clip, above 0 to 1."""
         shift_furthest: float = 0.5
         """Furthest time shift, either way, as a share of the clip, above 0 to 0.5."""
+        fused: bool = False
+        """On a GPU, make the views in few kernels, by triton; needs the extra fused."""
 
     def __init__(
         self,
         augmentations: Sequence[Augmentation] = DEFAULT,
         min_ops: int = 1,
         max_ops: int | None = None,
+        fused: bool = False,
     ) -> None:
         self.augmentations = {augmentation.name: augmentation for augmentation in augmentations}
         self.min_ops = min_ops
         self.max_ops = len(augmentations) if max_ops is None else max_ops
+        self.fused = fused and can_fuse(self.augmentations)
         if len(self.augmentations) != len(augmentations):
             names = [augmentation.name for augmentation in augmentations]
             raise ValueError(f"views: augmentation names must differ, got {names}")
@@ -145,7 +152,7 @@ class Chains(ViewMaker):
             )
 
             chosen += [augmentation_from(text, waves.load) for text in config.extra]
-        return cls(chosen, config.min_ops, config.max_ops)
+        return cls(chosen, config.min_ops, config.max_ops, config.fused)
 
     @classmethod
     def configured(cls, **settings: Any) -> Self:
@@ -220,6 +227,10 @@ class Chains(ViewMaker):
                 f"views: the plan was sampled for {plan.names}, this chain has {self.columns}: "
                 "make Chains with the plan's augmentations"
             )
+        if self.fused and can_run(waves):
+            from slvr.pipeline.fused.views import fused_views  # noqa: PLC0415  # loads triton
+
+            return fused_views(waves, plan, self.augmentations)
         views = waves.repeat(N_VIEWS, 1)
         groups = self._groups(plan)
         here = {

@@ -8,12 +8,16 @@ and the same chains in the same run; each draws its own parameters.
 """
 
 import argparse
+import itertools
 import sys
+import time
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from measure import HEAD, compare, limit, machine, measure, profile_table, table
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from slvr.pipeline.augmentations import DEFAULT
 from slvr.pipeline.torchaudio_import import functional as taf
@@ -82,9 +86,69 @@ def original_views(waves: Tensor, plan: ChainPlan, augmentations: dict[str, nn.M
     return torch.stack(views).view(2, *waves.shape)
 
 
-def our_views(waves: Tensor, views: Chains) -> Tensor:
+def our_views(waves: Tensor, views: Chains, seed: int = 0) -> Tensor:
     """(2, B, T): plan and views, as a training step makes them."""
-    return views.apply(waves, views.sample(len(waves), seed=0, device=waves.device))
+    return views.apply(waves, views.sample(len(waves), seed, waves.device))
+
+
+def fused_tables(waves: Tensor, runs: int) -> str:
+    """The fused path on a GPU: beside torch's, with a new plan a step, and stage by stage."""
+    from slvr.pipeline.fused.views import fused_views  # loads triton
+
+    fused, n, device = Chains(fused=True), len(waves), waves.device
+    seeds = itertools.count()
+
+    def step() -> Tensor:
+        return our_views(waves, fused, next(seeds))
+
+    for _ in range(30):  # plans of FFTs, and kernels for each size
+        step()
+    lines = []
+    for name, chosen in {"all": DEFAULT, **{a.name: (a,) for a in DEFAULT}}.items():
+        calls = [
+            partial(our_views, waves, Chains(chosen, fused=is_fused)) for is_fused in (True, False)
+        ]
+        ours, theirs = (measure(call, runs, device) for call in calls)
+        lines.append(compare(name, n, ours, theirs))
+    new_plans = measure(step, 10 * runs, device)
+
+    plans = [fused.sample(n, seed, device) for seed in range(10 * runs)]
+    sums: dict[str, float] = {}
+    host_s = 0.0
+    for plan in plans:
+        marks: list[tuple[str, torch.cuda.Event]] = []
+
+        def note(name: str, marks: list[tuple[str, torch.cuda.Event]] = marks) -> None:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            marks.append((name, event))
+
+        torch.cuda.synchronize()
+        begin_s = time.perf_counter()
+        note("begin")
+        fused_views(waves, plan, fused.augmentations, note)
+        host_s += time.perf_counter() - begin_s
+        torch.cuda.synchronize()
+        for (_, before), (name, after) in itertools.pairwise(marks):
+            sums[name] = sums.get(name, 0) + before.elapsed_time(after)
+    names = [[name, f"{ms / len(plans):.3f}"] for name, ms in sums.items()]
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        fused_views(waves, plans[0], fused.augmentations)
+        torch.cuda.synchronize()
+    kernels = [e for e in profiler.key_averages() if e.self_device_time_total]
+    n_kernels = sum(e.count for e in kernels)
+    busy_ms = sum(e.self_device_time_total for e in kernels) / 1e3
+    return "\n\n".join(
+        (
+            "### Fused (left) and torch's way (right) on the device",
+            table(["", "fused", "min", "torch", "min", "ratio", "memory", "torch"], lines),
+            f"A new plan each step: {1e3 * new_plans.median_s:.2f} ms (median), "
+            f"{1e3 * new_plans.min_s:.2f} (min); {n_kernels} kernels and copies, busy for "
+            f"{busy_ms:.2f} ms; the host launches for {1e3 * host_s / len(plans):.2f} ms.",
+            table(["stage", "ms from its first launch to its end"], names),
+            profile_table(lambda: fused_views(waves, plans[0], fused.augmentations), device, 24),
+        )
+    )
 
 
 def main() -> None:
@@ -118,6 +182,8 @@ def main() -> None:
     print(table(HEAD, rows))
     call = partial(our_views, waves, Chains())
     print(f"\n{limit(call, device)}\n\n{profile_table(call, device)}")
+    if device.type == "cuda" and find_spec("triton"):
+        print(f"\n{fused_tables(waves, args.runs)}")
 
 
 if __name__ == "__main__":

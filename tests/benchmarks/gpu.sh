@@ -65,9 +65,10 @@ training=("$python" tests/benchmarks/training.py --device "$device" "${sizes[@]}
 stage imports 30 "$python" -c '
 import conftest, lightning_fabric, slvr.train.loop, slvr.eval.run, sys, torch
 print(sys.version, torch.__version__, torch.version.cuda, lightning_fabric.__version__)'
-stage gpu-tests 80 "$python" -m pytest "${tests[@]}" tests/test_pipeline_gpu.py
-stage views 50 "$python" tests/benchmarks/augmentations.py --device "$device" "${clips[@]}"
-stage front-end 25 "$python" tests/benchmarks/frontend.py --device "$device" "${views[@]}"
+stage gpu-tests 80 "$python" -m pytest "${tests[@]}" tests/test_pipeline_gpu.py \
+  tests/test_pipeline_fused.py
+stage views 60 "$python" tests/benchmarks/augmentations.py --device "$device" "${clips[@]}"
+stage front-end 15 "$python" tests/benchmarks/frontend.py --device "$device" "${views[@]}"
 stage train 85 "${training[@]}" --seconds "$train_s" --compile off
 stage step 30 "$python" tests/benchmarks/step.py --device "$device" "${networks[@]}"
 stage compiled 150 "${training[@]}" --seconds "$more_s" --compile on --once

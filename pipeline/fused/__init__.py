@@ -1,0 +1,18 @@
+"""The chains of a batch on a GPU in few kernels, by Triton; the extra `[fused]`.
+
+`views.fused_views` computes what `views.chains.Chains` does by torch, which stays the reference,
+and what every other device and chain goes by.
+"""
+
+from importlib.util import find_spec
+
+from torch import Tensor
+
+# Indices of samples are float32 in programs, and one program holds all frames of a row.
+MOST_SAMPLES = 2**21
+
+
+def can_run(waves: Tensor) -> bool:
+    """Whether kernels can be launched on the waves (B, T)."""
+    on_gpu = waves.device.type == "cuda" and find_spec("triton") is not None
+    return on_gpu and 0 < waves.shape[-1] <= MOST_SAMPLES and len(waves) > 0
