@@ -152,12 +152,14 @@ def test_where_kernels_cannot_run_torch_does():
 
 
 @needs_triton
-def test_the_kernels_equal_torch_by_tritons_interpreter():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_gpu)])
+def test_the_kernels_equal_torch_on_the_same_numbers(device):
+    """To 1e-6, a kernel after the other; on the CPU by Triton's interpreter."""
     run = subprocess.run(
-        [sys.executable, HERE / "fused_on_the_host.py"],
+        [sys.executable, HERE / "fused_checks.py", device],
         capture_output=True,
         text=True,
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        env={**os.environ, "TRITON_INTERPRET": "1" if device == "cpu" else "0"},
         check=False,
     )
     assert run.returncode == 0, run.stderr

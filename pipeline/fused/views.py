@@ -33,6 +33,13 @@ def fused_views(
 
     Sums and samples are float32 from beginning to end.
     """
+    with torch.cuda.device(waves.get_device()):  # where kernels are launched; -1 is none
+        return _fused_views(waves, plan, augmentations, note)
+
+
+def _fused_views(
+    waves: Tensor, plan: ChainPlan, augmentations: Mapping[str, Augmentation], note: Note
+) -> Tensor:
     n_clips, n_samples = waves.shape
     steps = schedule(plan, list(augmentations.values()), n_samples)
     stages = vocoder_stages(steps, n_samples)

@@ -52,12 +52,16 @@ def _group(group, a0, a1, a2, a3, a4, a5):
 
 
 @triton.jit
-def _complex(x, at, inside):
-    """Real and imaginary parts, read as one number of 64 bits."""
-    both = tl.load(x + at, mask=inside, other=0)
+def _parts(both):
     real = (both & 0xFFFFFFFF).to(tl.int32).to(tl.float32, bitcast=True)
     imaginary = (both >> 32).to(tl.int32).to(tl.float32, bitcast=True)
     return real, imaginary
+
+
+@triton.jit
+def _complex(x, at, inside):
+    """Real and imaginary parts, read as one number of 64 bits."""
+    return _parts(tl.load(x + at, mask=inside, other=0))
 
 
 @triton.jit
@@ -222,9 +226,9 @@ def find_anchors(
 
 
 @triton.jit
-def _unit(x, at, inside):
-    """Unit phasor and magnitude of a bin."""
-    real, imaginary = _complex(x, at, inside)
+def _unit(both):
+    """Unit phasor and magnitude of a bin as it was read."""
+    real, imaginary = _parts(both)
     real += TINY
     power = tl.maximum(real * real + imaginary * imaginary, TINY_POWER)
     r = tl.rsqrt(power)
@@ -232,19 +236,32 @@ def _unit(x, at, inside):
 
 
 @triton.jit
-def _turned(x, at, f, turn, inside):
+def _turned(both, f, turn):
     """The source's phasor of bin f, turned by `turn` a bin."""
-    real, imaginary, _ = _unit(x, at + f, inside)
+    real, imaginary, _ = _unit(both)
     circles = f.to(tl.float64) * turn
     c, s = on_circle((circles - tl.floor(circles)).to(tl.float32))
     return real * c - imaginary * s, real * s + imaginary * c
 
 
 @triton.jit
-def _between(x, at, width, f, a, inside):
+def _read(x, k, step, n_frames, width, f, g, in_f, in_g):
+    """What frame k lies between: bins f and g of both, as they are read, and where between them."""
+    _, left, a = _position(k, step, n_frames)
+    first = x + left * width
+    second = first + width
+    f0 = tl.load(first + f, mask=in_f, other=0)
+    f1 = tl.load(second + f, mask=in_f, other=0)
+    g0 = tl.load(first + g, mask=in_g, other=0)
+    g1 = tl.load(second + g, mask=in_g, other=0)
+    return f0, f1, g0, g1, a
+
+
+@triton.jit
+def _between(first, second, a):
     """Magnitude between two frames, and the phase advance from one to the other."""
-    r0, i0, m0 = _unit(x, at + f, inside)
-    r1, i1, m1 = _unit(x, at + width + f, inside)
+    r0, i0, m0 = _unit(first)
+    r1, i1, m1 = _unit(second)
     return m0 + a * (m1 - m0), r1 * r0 + i1 * i0, i1 * r0 - r1 * i0
 
 
@@ -297,44 +314,46 @@ def vocode(
         begin = tl.full((), 0, tl.int64)
         while begin < n_made:
             anchor = tl.load(anchor_of + begin).to(tl.int64)
-            position, left, a = _position(anchor, step, n_frames)
+            position, _, _ = _position(anchor, step, n_frames)
             turn = tl.load(turns + row * widest_made + anchor)
-            source = tl.floor(position + 0.5).to(tl.int64) * width
-            fr0, fi0 = _turned(x, source, f, turn, in_f)
-            gr0, gi0 = _turned(x, source, g, turn, in_g)
-            fm, fvr0, fvi0 = _between(x, left * width, width, f, a, in_f)
-            gm, gvr0, gvi0 = _between(x, left * width, width, g, a, in_g)
+            source = x + tl.floor(position + 0.5).to(tl.int64) * width
+            fr0, fi0 = _turned(tl.load(source + f, mask=in_f, other=0), f, turn)
+            gr0, gi0 = _turned(tl.load(source + g, mask=in_g, other=0), g, turn)
+            f0, f1, g0, g1, a = _read(x, anchor, step, n_frames, width, f, g, in_f, in_g)
+            fm, fvr0, fvi0 = _between(f0, f1, a)
+            gm, gvr0, gvi0 = _between(g0, g1, a)
             gm = tl.where(in_g, gm, 0.0)
             store_packed(z, anchor * h, f, h, fr0 * fm, fi0 * fm, gr0 * gm, gi0 * gm, c, s, store)
+            # What the next frame needs is under way while one is computed.
             fr, fi, gr, gi = fr0, fi0, gr0, gi0
             k = anchor - 1
+            f0, f1, g0, g1, a = _read(x, tl.maximum(k, 0), step, n_frames, width, f, g, in_f, in_g)
             while k >= begin:
-                _, left, a = _position(k, step, n_frames)
-                fm, vr, vi = _between(x, left * width, width, f, a, in_f)
+                fm, vr, vi = _between(f0, f1, a)
+                gm, ur, ui = _between(g0, g1, a)
+                f0, f1, g0, g1, a = _read(
+                    x, tl.maximum(k - 1, 0), step, n_frames, width, f, g, in_f, in_g
+                )
                 fr, fi = fr * vr + fi * vi, fi * vr - fr * vi
-                gm, vr, vi = _between(x, left * width, width, g, a, in_g)
-                gr, gi = gr * vr + gi * vi, gi * vr - gr * vi
+                gr, gi = gr * ur + gi * ui, gi * ur - gr * ui
                 gm = tl.where(in_g, gm, 0.0)
                 store_packed(z, k * h, f, h, fr * fm, fi * fm, gr * gm, gi * gm, c, s, store)
                 k -= 1
             fr, fi, gr, gi = fr0, fi0, gr0, gi0
             fvr, fvi, gvr, gvi = fvr0, fvi0, gvr0, gvi0
             k = anchor + 1
-            follows = (k < n_made) & (
-                tl.load(anchor_of + k, mask=k < n_made, other=-1).to(tl.int64) == anchor
-            )
-            while follows:
+            f0, f1, g0, g1, a = _read(x, k, step, n_frames, width, f, g, in_f, in_g)
+            next_anchor = tl.load(anchor_of + k, mask=k < n_made, other=-1)
+            while next_anchor == anchor:
                 fr, fi = fr * fvr - fi * fvi, fi * fvr + fr * fvi
                 gr, gi = gr * gvr - gi * gvi, gi * gvr + gr * gvi
-                _, left, a = _position(k, step, n_frames)
-                fm, fvr, fvi = _between(x, left * width, width, f, a, in_f)
-                gm, gvr, gvi = _between(x, left * width, width, g, a, in_g)
+                fm, fvr, fvi = _between(f0, f1, a)
+                gm, gvr, gvi = _between(g0, g1, a)
+                f0, f1, g0, g1, a = _read(x, k + 1, step, n_frames, width, f, g, in_f, in_g)
+                next_anchor = tl.load(anchor_of + k + 1, mask=k + 1 < n_made, other=-1)
                 gm = tl.where(in_g, gm, 0.0)
                 store_packed(z, k * h, f, h, fr * fm, fi * fm, gr * gm, gi * gm, c, s, store)
                 k += 1
-                follows = (k < n_made) & (
-                    tl.load(anchor_of + k, mask=k < n_made, other=-1).to(tl.int64) == anchor
-                )
             begin = k
 
 

@@ -1,6 +1,7 @@
-"""Triton's interpreter runs the kernels on tiny clips; run by test_pipeline_fused in a process.
+"""The kernels beside torch's path on the same numbers: `fused_checks.py cpu` or `... cuda`.
 
-It must be chosen before triton is loaded, and takes milliseconds for every program.
+Run by test_pipeline_fused in a process of its own: on the CPU Triton's interpreter runs them, which
+must be chosen before triton is loaded, and takes milliseconds for every program.
 """
 
 import os
@@ -10,9 +11,11 @@ from fractions import Fraction
 from functools import partial
 from unittest import mock
 
-os.environ["TRITON_INTERPRET"] = "1"
-# where a program looks at both sides of a choice
-warnings.filterwarnings("ignore", category=RuntimeWarning)
+DEVICE = sys.argv[1]
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"
+    # where a program looks at both sides of a choice
+    warnings.filterwarnings("ignore", category=RuntimeWarning)
 
 import torch
 import triton
@@ -24,12 +27,14 @@ from slvr.pipeline.augmentations.vocoder import frame_power, istft, phase_vocode
 from slvr.pipeline.fused import launches, stages, views
 from slvr.pipeline.views.chains import Chains
 
-launches.BLOCK_BINS = 1024
+if DEVICE == "cpu":
+    launches.BLOCK_BINS = 1024  # few programs
 T = 1600
 
 
 def clips(n, n_samples, seed=0):
-    return 0.1 * torch.randn(n, n_samples, generator=torch.Generator().manual_seed(seed))
+    x = 0.1 * torch.randn(n, n_samples, generator=torch.Generator().manual_seed(seed))
+    return x.to(DEVICE)
 
 
 def relative_error(ours, reference):
@@ -52,7 +57,9 @@ def same_power(analysed, position, magnitude):
 
 def check_vocoder(stage, frame, hop, made, made_hop, step):
     """One row: its frames, those frames vocoded, and what they overlap to, each by torch too."""
-    rows, steps, _ = (torch.from_numpy(x) for x in (stage.rows, stage.steps, stage.factors))
+    rows, steps, _ = (
+        torch.from_numpy(x).to(DEVICE) for x in (stage.rows, stage.steps, stage.factors)
+    )
     n_source, n_made, n_bins = (
         int(rows[0, i]) for i in (stages.N_SOURCE, stages.N_MADE, stages.N_BINS)
     )
@@ -64,7 +71,7 @@ def check_vocoder(stage, frame, hop, made, made_hop, step):
     spectra = analysed.spectra[0][:n_source]
     assert relative_error(spectra, stft(loud, frame, hop, n_source)[0]) < 1e-6
 
-    position = torch.arange(n_made, dtype=torch.float64)[None] * step
+    position = torch.arange(n_made, dtype=torch.float64, device=DEVICE)[None] * step
     with mock.patch.object(vocoder, "frame_power", partial(same_power, analysed, position)):
         expected = phase_vocoder(spectra[None, :, :n_bins].contiguous(), position, hop / frame)
     frames = launches.vocode(stage, rows, steps, analysed)
@@ -90,7 +97,8 @@ def check_stretch(rate):
 
 
 def check_noise():
-    seeds, decays = torch.tensor([3, 2**31 - 5], dtype=torch.int32), torch.tensor([-1.5, 0.7])
+    seeds = torch.tensor([3, 2**31 - 5], dtype=torch.int32, device=DEVICE)
+    decays = torch.tensor([-1.5, 0.7], device=DEVICE)
     ours, norms = views._noises(seeds, decays, T)
     theirs = coloured_noise(seeds.long(), decays, T)
     theirs *= (ours[:, :T].norm(dim=1) / theirs.norm(dim=1))[:, None]
@@ -101,7 +109,7 @@ def check_noise():
 def check_chains(augmentations, limit, dtype=torch.float32):
     """Whole chains, and each row by itself by torch."""
     chains = Chains(augmentations, min_ops=len(augmentations))
-    waves, plan = clips(2, T).to(dtype), chains.sample(2, seed=3)
+    waves, plan = clips(2, T).to(dtype), chains.sample(2, 3, DEVICE)
     ours = views.fused_views(waves, plan, chains.augmentations)
     theirs = [chains.apply(waves[[i]].float(), plan.rows(i, i + 1)) for i in range(2)]
     assert ours.dtype == dtype
@@ -123,7 +131,7 @@ SLOW = (PitchShift, TimeStretch)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    assert triton.knobs.runtime.interpret
-    for name in sys.argv[1:] or CHECKS:
+    assert triton.knobs.runtime.interpret == (DEVICE == "cpu")
+    for name in sys.argv[2:] or CHECKS:
         CHECKS[name]()
         print(name, "equal")
