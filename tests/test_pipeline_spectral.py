@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 import torch
 
+from slvr.pipeline import blocks
 from slvr.pipeline.augmentations import PitchShift, TimeStretch, spectral, vocoder
 from slvr.pipeline.augmentations.resampling import fast_fft_length, resample
 from slvr.pipeline.augmentations.spectral import rows_by_ratio
@@ -250,3 +251,15 @@ def test_a_stretch_by_one_returns_the_clip():
     x = noise(2, RATE_HZ + 1)
     y = TimeStretch().apply(x, {"rate": torch.ones(2)})
     assert torch.allclose(x, y, atol=1e-5)
+
+
+def test_an_inverse_transform_makes_real_ends_real_where_its_library_does_not(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    spectra = torch.randn(3, 17, generator=random, dtype=torch.complex64)
+    ends = torch.view_as_real(spectra.clone())
+    ends[:, (0, -1), 1] = 0
+    expected = torch.fft.irfft(torch.view_as_complex(ends), n=32)
+    assert torch.equal(blocks.irfft_(spectra.clone(), 32), expected)
+    monkeypatch.setattr(blocks, "may_look", lambda device: False)  # a device's branch
+    assert torch.equal(blocks.irfft_(spectra, 32), expected)
+    assert torch.equal(torch.view_as_real(spectra), ends)

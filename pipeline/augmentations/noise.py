@@ -10,6 +10,7 @@ from torch import Tensor
 
 from slvr.pipeline.augmentations.contract import Params, check_range, uniform
 from slvr.pipeline.augmentations.resampling import fast_fft_length
+from slvr.pipeline.blocks import irfft_
 
 # The published noise divides its amplitude spectrum by m^f_decay, where m rises linearly from
 # 1 at 0 Hz to sqrt(8000) at half the sample rate.
@@ -78,8 +79,7 @@ def coloured_noise(seed: Tensor, f_decay: Tensor, n_samples: int) -> Tensor:
     radius = (bits.bitwise_and_(0xFFFF) + 0.5).mul_(2**-16).log_().mul_(-2).sqrt_()
     radius *= (-f_decay[:, None] * log_m).exp_()
     spectrum = torch.complex(angle.cos().mul_(radius), angle.sin_().mul_(radius))
-    noise: Tensor = torch.fft.irfft(spectrum, n=n_fft)
-    return noise[:, :n_samples]
+    return irfft_(spectrum, n_fft)[:, :n_samples]
 
 
 def _mix(bits: Tensor) -> Tensor:

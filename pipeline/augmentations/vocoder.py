@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from slvr.pipeline.blocks import distinct, known_max
+from slvr.pipeline.blocks import distinct, irfft_, known_max
 
 # Far below any sound (-360 dB), yet its square is a normal float32: silence gets phase 0.
 TINY = 1e-18
@@ -60,7 +60,7 @@ def istft(spectra: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
     that are both m times those of `stft` give the waveform oversampled, and divided, by m.
     """
     window = torch.hann_window(frame_samples, device=spectra.device)
-    wave = _overlap_add(torch.fft.irfft(spectra, n=frame_samples), window, hop_samples)
+    wave = _overlap_add(irfft_(spectra, frame_samples), window, hop_samples)
     # The divisor, hop by hop: a sum over those parts of the window that have a frame.
     power = pad(window.square().view(-1, hop_samples).cumsum(0), (0, 0, 1, 0))
     n_frames, n_hops = spectra.shape[1], len(power) - 1
