@@ -27,7 +27,6 @@ from kernels import (
     count_network,
     count_optimiser,
     count_stage,
-    plans_over_seeds,
     stage_of,
     stages_table,
 )
@@ -201,19 +200,19 @@ def test_a_torch_that_cannot_be_counted_with_is_told(monkeypatch, tmp_path: Path
 # who makes them more says why.
 STAGE = {
     "clips to float, normalised": (4, 0.481),
-    "plan drawn": (40, 0.001),
-    "views": (2759, 67.87),
-    "what is known": (29, 0.001),
+    "plan drawn": (0, 0.001),
+    "views": (6415, 41.35),
+    "what is known": (0, 0.001),
     "front end": (31, 6.15),
 }
-AUGMENTATIONS = {  # 200 rows of 10 s
-    "pitch_shift": (251, 55.60),
-    "fade": (30, 4.49),
-    "white_noise": (67, 5.65),
-    "mixed_noise": (67, 5.65),
-    "time_stretch": (158, 32.07),
-    "time_masking": (15, 0.46),
-    "time_shift": (10, 0.65),
+AUGMENTATIONS = {  # both views of 100 clips of 10 s
+    "pitch_shift": (4737, 22.44),
+    "fade": (71, 5.20),
+    "white_noise": (145, 6.36),
+    "mixed_noise": (145, 6.36),
+    "time_stretch": (371, 33.30),
+    "time_masking": (39, 1.17),
+    "time_shift": (27, 1.35),
 }
 NETWORK = {
     False: {
@@ -228,7 +227,7 @@ NETWORK = {
     },
 }
 ADAM = {"foreach": (21, 1.23), "fused": (7, 0.47)}
-PLANS = {1: 36, 10: 171, 100: 236}
+PLANS = 52  # of the views of the first step
 
 
 def held(
@@ -258,7 +257,7 @@ def test_the_stage_takes_no_more_than_it_did_and_never_waits(stage: StageCounts)
 
 def test_each_augmentation_takes_no_more_than_it_did() -> None:
     augmentations = stage_of(configured()).views.augmentations
-    held({n: count_augmentation(a, 200, 160_000) for n, a in augmentations.items()}, AUGMENTATIONS)
+    held({n: count_augmentation(a, 100, 160_000) for n, a in augmentations.items()}, AUGMENTATIONS)
 
 
 @pytest.mark.parametrize("bf16", NETWORK)
@@ -272,10 +271,7 @@ def test_the_optimiser_takes_what_it_did() -> None:
 
 
 def test_cufft_makes_no_more_plans_than_it_did(stage: StageCounts) -> None:
-    found = plans_over_seeds(configured(), PLANS)
-    assert all(found[steps] <= most for steps, most in PLANS.items()), found
-    # the shortcut, which runs each augmentation for a few numbers of rows, finds those of a step
-    assert plans_over_seeds(configured(), [2])[2] >= len(stage.parts["views"].plans)
+    assert len(stage.parts["views"].plans) <= PLANS
 
 
 def test_the_table_adds_up_the_parts_of_a_step(stage: StageCounts) -> None:

@@ -12,7 +12,7 @@ import argparse
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,7 @@ from slvr.model.learner import TOTAL
 from slvr.pipeline.augmentations import Augmentation, Params
 from slvr.pipeline.normalise import normalise, to_float
 from slvr.pipeline.stage import Made, Stage, known_of
+from slvr.pipeline.views.chains import Chains
 from slvr.pipeline.views.contract import Known
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.train.build import build_model, build_stage
@@ -34,7 +35,7 @@ from slvr.train.configure import configure
 from slvr.train.recipes import DEFAULT, RECIPES
 
 HEAD = ["", "kernels", "host operations", "GB", "ms at 3.0 TB/s", "ms at 4.3 TB/s"]
-SEED = (0, 1)  # of a run and a step: the chains decide how many rows go through what
+SEED = (0, 0)  # of a run and a step: the chains decide how many rows go through what
 
 
 class Cost(NamedTuple):
@@ -102,13 +103,14 @@ def count_stage(config: TrainConfig, seed: tuple[int, ...] = SEED) -> StageCount
     return StageCounts(parts, images, known)
 
 
-def count_augmentation(augmentation: Augmentation, n_rows: int, n_samples: int) -> Count:
-    """One augmentation on so many rows of float32, its parameters drawn before."""
+def count_augmentation(augmentation: Augmentation, n_clips: int, n_samples: int) -> Count:
+    """Both views of clips through a chain of one augmentation, its parameters drawn before."""
+    views = Chains((augmentation,))
     with fake_cuda():
-        x = torch.empty(n_rows, n_samples, device=CUDA)
-        params = augmentation.sample(n_rows, torch.Generator(CUDA), CUDA)
+        plan = views.sample(n_clips, SEED, CUDA)
+        waves = torch.empty(n_clips, n_samples, device=CUDA)
         with Count("cuda") as count:
-            augmentation.apply(x, params)
+            views.apply(waves, plan)
     return count
 
 
@@ -167,52 +169,77 @@ def count_optimiser(config: TrainConfig, **kind: bool) -> Count:
     return count
 
 
-class _Noted:
-    """Stands for an augmentation: changes nothing and notes how many rows it gets."""
+class Rows(NamedTuple):
+    """Rows that an augmentation treats alike in one call, so that their FFTs are one batch."""
 
-    def __init__(self, name: str, noted: set[tuple[str, int]]) -> None:
-        self.name = name
-        self._noted = noted
+    name: str
+    semitones: float | None
+    """Of a pitch shift that is told on the host, where each interval goes its own way."""
+    n: int
 
-    def apply(self, x: Tensor, params: Params) -> Tensor:
-        self._noted.add((self.name, len(x)))
+
+def noting(augmentation: Augmentation, noted: set[Rows]) -> Any:
+    """One of the same class that changes nothing, and notes which rows it gets."""
+
+    def apply(self: Any, x: Tensor, params: Params) -> Tensor:
+        if "semitones" in params:
+            values, counts = params["semitones"].unique(return_counts=True)
+            pairs = zip(values.tolist(), counts.tolist(), strict=True)
+            noted.update(Rows(self.name, value, n) for value, n in pairs)
+        else:
+            noted.add(Rows(self.name, None, len(x)))
         return x
+
+    notes = type("Noting", (type(augmentation),), {"apply": apply})
+    same = copy.copy(augmentation)
+    object.__setattr__(same, "__class__", notes)  # they are frozen
+    return same
 
 
 def plans_over_seeds(config: TrainConfig, steps: Iterable[int]) -> dict[int, int]:
     """Number of steps -> how many plans of cuFFT their views have needed.
 
     Step by step only the chains are drawn, and clips of one sample sent through them; which plans
-    an augmentation needs follows from the number of rows that it got.
+    an augmentation needs follows from the rows that it got. A pitch shift gets its parameters on
+    the host, as `Chains` gives it them.
     """
     maker, n_samples = stage_of(config).views, round(config.data.clip_s * SAMPLE_RATE_HZ)
-    augmentations: Mapping[str, Augmentation] = getattr(maker, "augmentations", {})
-    plans_of = {name: plans_by_rows(a, n_samples) for name, a in augmentations.items()}
-    noted: set[tuple[str, int]] = set()
+    assert isinstance(maker, Chains)
+    noted: set[Rows] = set()
     dry: Any = copy.copy(maker)
-    dry.augmentations = {name: _Noted(name, noted) for name in augmentations}
-    waves = torch.zeros(config.data.batch, 1)
+    dry.augmentations = {n: noting(a, noted) for n, a in maker.augmentations.items()}
+    waves = torch.empty(config.data.batch, 1, device="meta")  # as many rows at once as on CUDA
+
+    @functools.cache
+    def counted(rows: Rows) -> frozenset[FFTPlan]:
+        return plans_of(maker.augmentations[rows.name], rows, n_samples)
+
+    def needed(rows: Rows) -> frozenset[FFTPlan]:
+        few = counted(rows._replace(n=3))
+        # each row brings the same number of transforms: the others need not run
+        if counted(rows._replace(n=6)) == {plan._replace(batch=2 * plan.batch) for plan in few}:
+            return frozenset(plan._replace(batch=plan.batch * rows.n // 3) for plan in few)
+        return counted(rows)
+
     found, wanted = {}, set(steps)
     for step in range(max(wanted)):
         dry.apply(waves, maker.sample(len(waves), (0, step)))
         if step + 1 in wanted:
-            found[step + 1] = len(set().union(*(plans_of[name](n) for name, n in noted)))
+            found[step + 1] = len(set().union(*map(needed, noted)))
     return found
 
 
-def plans_by_rows(
-    augmentation: Augmentation, n_samples: int
-) -> Callable[[int], frozenset[FFTPlan]]:
-    """Number of rows -> the plans of cuFFT that an augmentation needs for them."""
-
-    @functools.cache
-    def counted(n_rows: int) -> frozenset[FFTPlan]:
-        return frozenset(count_augmentation(augmentation, n_rows, n_samples).plans)
-
-    # each row brings the same number of transforms: the others need not run
-    if counted(6) == {plan._replace(batch=2 * plan.batch) for plan in counted(3)}:
-        return lambda n: frozenset(p._replace(batch=p.batch * n // 3) for p in counted(3))
-    return counted
+def plans_of(augmentation: Augmentation, rows: Rows, n_samples: int) -> frozenset[FFTPlan]:
+    """The plans of cuFFT that an augmentation needs for some rows."""
+    host = torch.device("cpu")
+    drawn = augmentation.sample(rows.n, torch.Generator().manual_seed(0), host)
+    with fake_cuda(), Count("cuda") as count:
+        if rows.semitones is None:
+            params = {name: value.to(CUDA, non_blocking=True) for name, value in drawn.items()}
+        else:
+            params = {"semitones": torch.full((rows.n,), rows.semitones)}
+        augmentation.apply(torch.empty(rows.n, n_samples, device=CUDA), params)
+    return frozenset(count.plans)
 
 
 def step_costs(config: TrainConfig, stage: StageCounts) -> dict[str, dict[str, Cost]]:
@@ -262,10 +289,10 @@ def main() -> None:
     stages = {_in_front(config): stage}
     print(stages_table(config, step_costs(config, stage)))
 
-    n_rows, n_samples = 2 * batch, round(clip_s * SAMPLE_RATE_HZ)
-    print(f"\n### Each augmentation on {n_rows} rows of {clip_s:g} s, counted\n")
+    n_samples = round(clip_s * SAMPLE_RATE_HZ)
+    print(f"\n### Both views of {batch} clips of {clip_s:g} s by one augmentation, counted\n")
     augmentations: dict[str, Augmentation] = getattr(stage_of(config).views, "augmentations", {})
-    counts = {n: count_augmentation(a, n_rows, n_samples) for n, a in augmentations.items()}
+    counts = {n: count_augmentation(a, batch, n_samples) for n, a in augmentations.items()}
     print(table(HEAD, [Cost.of(count).row(name) for name, count in counts.items()]))
 
     print("\n### Plans that cuFFT has made after so many steps, counted\n")
