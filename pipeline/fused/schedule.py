@@ -32,7 +32,7 @@ KINDS = (PitchShift, Fade, ColouredNoise, TimeStretch, TimeMasking, TimeShift)
 
 Operation = tuple[float, float, float, float]
 """A code and its three operands."""
-NOTHING: list[Operation] = LONGEST * [(0, 0, 0, 0)]
+NOTHING: list[Operation] = LONGEST * [(0.0, 0.0, 0.0, 0.0)]
 
 
 @dataclass
