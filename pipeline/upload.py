@@ -26,7 +26,8 @@ def packed(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
         for tensor in tensors
     ]
     rooms = [-(-len(part) // ALIGNED_BYTES) * ALIGNED_BYTES for part in flat]
-    blob = torch.zeros(sum(rooms), dtype=torch.uint8)
+    # from other memory a device copies only once the host waits for it
+    blob = torch.zeros(sum(rooms), dtype=torch.uint8, pin_memory=device.type == "cuda")
     for piece, part in zip(torch.split(blob, rooms), flat, strict=True):
         piece[: len(part)] = part
     pieces = torch.split(blob.to(device, non_blocking=True), rooms)

@@ -245,5 +245,6 @@ class TestOnADevice:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
             fused.apply(waves, plan)
             torch.cuda.synchronize()
-        launches = sum(event.count for event in profiler.key_averages())
+        # a name of the runtime's is what the host called
+        launches = sum(e.count for e in profiler.key_averages() if e.self_device_time_total)
         assert launches <= 150, profiler.key_averages().table()

@@ -99,15 +99,15 @@ class Chains(ViewMaker):
         """Longest time mask, as a share of the clip, above 0 to 1."""
         shift_furthest: float = 0.5
         """Furthest time shift, either way, as a share of the clip, above 0 to 0.5."""
-        fused: bool = False
-        """On a GPU, make the views in few kernels, by triton; needs the extra fused."""
+        fused: bool = True
+        """On a GPU, make the views in few kernels by Triton, where it is installed."""
 
     def __init__(
         self,
         augmentations: Sequence[Augmentation] = DEFAULT,
         min_ops: int = 1,
         max_ops: int | None = None,
-        fused: bool = False,
+        fused: bool = True,
     ) -> None:
         self.augmentations = {augmentation.name: augmentation for augmentation in augmentations}
         self.min_ops = min_ops
