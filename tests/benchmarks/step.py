@@ -146,7 +146,8 @@ def network_step(
     if way == "original":
         model = OriginalModel(args.width, 1000)
         model.load_state_dict(ours.state_dict())
-    model.to(device)
+    if device.type != "cpu":  # where fake tensors are counted, which cannot be moved
+        model.to(device)
     fused = way == "ours" and device.type == "cuda"  # as in slvr.train.loop
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, weight_decay=1e-6, fused=fused)
     torch.manual_seed(1)
