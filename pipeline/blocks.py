@@ -65,11 +65,11 @@ def distinct(index: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def irfft_(spectra: Tensor, n: int) -> Tensor:
-    """(..., n / 2 + 1) complex -> (..., n), n even, whatever the spectra say of their two ends.
+    """(..., F) complex -> (..., n), n even, whatever the spectra say of 0 Hz and half the rate.
 
-    No wave has an imaginary part at 0 Hz or at half the sample rate. The CPU's libraries pass over
+    No wave has an imaginary part there. F is n / 2 + 1, or less: what is left out is 0. The CPU's libraries pass over
     one, cuFFT does not, for some lengths: stretched noise had an error of 2%. There it is made 0.
     """
     if not may_look(spectra.device):
-        torch.view_as_real(spectra)[..., :: spectra.shape[-1] - 1, 1] = 0
+        torch.view_as_real(spectra)[..., :: n // 2, 1] = 0
     return torch.fft.irfft(spectra, n=n)
