@@ -16,8 +16,13 @@ class Models:
     only: str | None = None
     """A clips.parquet of another group: score only the clips that it has too, by the hash of their
     samples."""
+    drop_duplicates: bool = False
+    """Score only the first of several clips with equal samples."""
+    drop_seen: bool = False
+    """Leave out clips whose samples are in the training shards of a model, by its run.json."""
     checkpoint: tuple[str, ...] = ()
-    """Run folders of `train` or checkpoint files."""
+    """Run folders of `train` or checkpoint files; runs that differ in their seed alone are one row
+    with mean and deviation. In quotes a pattern, 'runs/a-*', stands for all that are there."""
     released: tuple[str, ...] = ()
     """Published MT-SLVR models (.pt), all of one variant."""
     variant: Literal["none", "split", "bn", "series", "parallel"] | None = None

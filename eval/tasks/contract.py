@@ -105,6 +105,13 @@ class Task(ABC):
         """What is printed as soon as a model's rows on a set are there; by default nothing."""
         return ""
 
+    def compared(self, results: pd.DataFrame) -> pd.DataFrame:
+        """All scores, with what only all of them together tell; by default as they are.
+
+        Here a task adds rows and columns that compare models, such as paired differences.
+        """
+        return results
+
     @abstractmethod
     def present(self, results: pd.DataFrame) -> Presented:
         """All scores, one row each, as tables and charts."""

@@ -200,7 +200,9 @@ def benchmark_difference(data: EvaluatedSet, n_classes: int) -> str:
         found.append(
             f"{n_classes} classes in split {data.split} instead of {expected.n_test_classes}"
         )
+    n_evaluated = len(data.clips()) if data.is_part else 0
     if data.only is not None:
-        n_common = len(data.clips())
-        found.append(f"only {n_common:,} clips of split {data.split}, those of --only")
+        found.append(f"only {n_evaluated:,} clips of split {data.split}, those of --only")
+    elif data.is_part and n_evaluated < len(data.all_clips()):
+        found.append(f"only {n_evaluated:,} clips of split {data.split}, as --drop-... leaves")
     return ", ".join(found)
