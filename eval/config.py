@@ -3,7 +3,10 @@
 `--help` needs these alone, so nothing here loads torch.
 """
 
+import glob
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -57,6 +60,7 @@ class Models:
 
     def __post_init__(self) -> None:
         check_least(self, seed=0, batch=1)
+        object.__setattr__(self, "checkpoint", tuple(_matching(self.checkpoint)))
         if not (self.checkpoint or self.released or self.encoder):
             raise ValueError(
                 "nothing to evaluate: give --checkpoint RUN of `train`, --released FILE of a "
@@ -82,6 +86,13 @@ class FewShotTasks(Models):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, n_way=2, k_shot=1, n_query=1, n_tasks=2)
+
+
+def _matching(paths: Sequence[str]) -> Iterator[str]:
+    """The paths, and in place of a pattern those that it stands for."""
+    for path in paths:
+        found = [] if Path(path).exists() else sorted(glob.glob(path))  # noqa: PTH207 - also absolute
+        yield from found or [path]
 
 
 def check_least(config: Any, **least: int) -> None:
