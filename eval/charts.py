@@ -66,12 +66,13 @@ def critical_difference(ranks: Ranks) -> Markup:
     k, bars = len(means), not_told_apart(ranks)
     half = (k + 1) // 2
     with drawing(f"ranks {list(means.index)}"):
-        size = (6.4, 0.9 + 0.26 * half + 0.14 * len(bars))
+        line_inches, name_inches = 2.6, 0.6 + 0.075 * max(map(len, means.index))
+        size = (line_inches + 2 * name_inches, 0.9 + 0.26 * half + 0.14 * len(bars))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        lowest = -0.5 * len(bars) - half
-        axes.set_xlim(1 - 0.55 * (k - 1), k + 0.55 * (k - 1))
-        axes.set_ylim(lowest - 0.6, 2.4)
+        beside = name_inches / line_inches * (k - 1)
+        axes.set_xlim(1 - beside, k + beside)
+        axes.set_ylim(-0.5 * len(bars) - half - 0.2, 2.4)
         axes.axis("off")
         axes.plot([1, k], [0, 0], color=INK, linewidth=1.2)
         for rank in range(1, k + 1):

@@ -28,15 +28,14 @@ class Copies:
     def __str__(self) -> str:
         if not self.n_equal:
             return f"no two of {self.n_clips:,} clips have equal samples"
-        times = "twice" if self.most == 2 else f"up to {self.most:,} times"
-        recordings = (
-            "1 recording is"
-            if self.n_recordings == 1
-            else (f"{self.n_recordings:,} recordings are")
-        )
+        times = "twice" if self.most == 2 else f"{self.most:,} times"
+        recordings = f"1 recording is there {times}"
+        if self.n_recordings > 1:
+            up_to = "up to " if self.most > 2 else ""
+            recordings = f"{self.n_recordings:,} recordings are there {up_to}{times}"
         return (
             f"{self.n_equal:,} of {self.n_clips:,} clips have the samples of another one: "
-            f"{recordings} there {times}"
+            f"{recordings}"
         )
 
 

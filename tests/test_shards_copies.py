@@ -15,7 +15,7 @@ from slvr.ingest.looks.inspect import page
 from slvr.shards.copies import Copies, count_copies
 from slvr.shards.read import ShardDirectory
 
-SAID = "4 of 7 clips have the samples of another one: 1 recording is there up to 4 times"
+SAID = "4 of 7 clips have the samples of another one: 1 recording is there 4 times"
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,11 @@ SAID = "4 of 7 clips have the samples of another one: 1 recording is there up to
             "abcab",
             Copies(5, 4, 2, 2),
             "4 of 5 clips have the samples of another one: 2 recordings are there twice",
+        ),
+        (
+            "abcaaabd",
+            Copies(8, 6, 2, 4),
+            "6 of 8 clips have the samples of another one: 2 recordings are there up to 4 times",
         ),
         ("abcaaad", Copies(7, 4, 1, 4), SAID),
     ],
