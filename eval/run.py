@@ -59,11 +59,12 @@ def evaluate(task: Task) -> tuple[Path, Report]:
             }
             rows = list(task.score(model, data, features, device))
             found = leaks[data.name]
-            known = {
-                **{"model": model.name, "set": data.name, "n_clips_equal": found.n_equal},
+            about = {"model": model.name, "set": data.name}
+            leaked = {
+                "n_clips_equal": found.n_equal,
                 "n_clips_seen": found.n_seen.get(model.name),
             }
-            columns += [known | _columns(row) for row in rows]
+            columns += [about | _columns(row) | leaked for row in rows]
             # as soon as it is known: a table of ten sets takes hours the first time
             if headline := task.headline(rows):
                 shown.print(f"{data.name}, {model.name}: {headline}", markup=False)
