@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from slvr.command.charts import ACCENT, INK, LINE, MUTED, PALE, drawing, svg
+from slvr.eval.significance import Ranks, not_told_apart
 
 
 def bars(scores: pd.DataFrame) -> Markup:
@@ -54,6 +55,41 @@ def bars(scores: pd.DataFrame) -> Markup:
         axes.grid(axis="x", color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
         return svg(figure, axes, "bars")
+
+
+def critical_difference(ranks: Ranks) -> Markup:
+    """Average ranks on a line, the best to the left; bars join models that are not told apart.
+
+    The diagram of Demšar, JMLR 2006, fig. 1.
+    """
+    means = ranks.means.sort_values(kind="stable")
+    k, bars = len(means), not_told_apart(ranks)
+    half = (k + 1) // 2
+    with drawing(f"ranks {list(means.index)}"):
+        line_inches, name_inches = 2.6, 0.6 + 0.075 * max(map(len, means.index))
+        size = (line_inches + 2 * name_inches, 0.9 + 0.26 * half + 0.14 * len(bars))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        beside = name_inches / line_inches * (k - 1)
+        axes.set_xlim(1 - beside, k + beside)
+        axes.set_ylim(-0.5 * len(bars) - half - 0.2, 2.4)
+        axes.axis("off")
+        axes.plot([1, k], [0, 0], color=INK, linewidth=1.2)
+        for rank in range(1, k + 1):
+            axes.plot([rank, rank], [0, 0.2], color=INK, linewidth=1.2)
+            axes.text(rank, 0.35, str(rank), ha="center", va="bottom", color=MUTED)
+        axes.plot([1, min(1 + ranks.critical, k)], [1.6, 1.6], color=MUTED, linewidth=1.2)
+        axes.text(1, 1.75, f"critical difference {ranks.critical:.2f}", va="bottom", color=MUTED)
+        for i, (low, high) in enumerate(bars):
+            y = -0.35 - 0.5 * i
+            axes.plot([low - 0.03, high + 0.03], [y, y], color=ACCENT, linewidth=4)
+        for i, (name, mean) in enumerate(means.items()):
+            left = i < half
+            y = -0.5 * len(bars) - 0.5 - (i if left else k - 1 - i)
+            end, side = (0.93, "right") if left else (k + 0.07, "left")
+            axes.plot([mean, mean, end], [0, y, y], color=LINE, linewidth=1.2, zorder=0)
+            axes.text(end, y, f" {name} {mean:.2f} ", ha=side, va="center", color=INK)
+        return svg(figure, axes, "ranks")
 
 
 def heatmap(

@@ -3,7 +3,10 @@
 `--help` needs these alone, so nothing here loads torch.
 """
 
+import glob
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -16,8 +19,13 @@ class Models:
     only: str | None = None
     """A clips.parquet of another group: score only the clips that it has too, by the hash of their
     samples."""
+    drop_duplicates: bool = False
+    """Score only the first of several clips with equal samples."""
+    drop_seen: bool = False
+    """Leave out clips whose samples are in the training shards of a model, by its run.json."""
     checkpoint: tuple[str, ...] = ()
-    """Run folders of `train` or checkpoint files."""
+    """Run folders of `train` or checkpoint files; runs that differ in their seed alone are one row
+    with mean and deviation. In quotes a pattern, 'runs/a-*', stands for all that are there."""
     released: tuple[str, ...] = ()
     """Published MT-SLVR models (.pt), all of one variant."""
     variant: Literal["none", "split", "bn", "series", "parallel"] | None = None
@@ -52,6 +60,7 @@ class Models:
 
     def __post_init__(self) -> None:
         check_least(self, seed=0, batch=1)
+        object.__setattr__(self, "checkpoint", tuple(_matching(self.checkpoint)))
         if not (self.checkpoint or self.released or self.encoder):
             raise ValueError(
                 "nothing to evaluate: give --checkpoint RUN of `train`, --released FILE of a "
@@ -77,6 +86,13 @@ class FewShotTasks(Models):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, n_way=2, k_shot=1, n_query=1, n_tasks=2)
+
+
+def _matching(paths: Sequence[str]) -> Iterator[str]:
+    """The paths, and in place of a pattern those that it stands for."""
+    for path in paths:
+        found = [] if Path(path).exists() else sorted(glob.glob(path))  # noqa: PTH207 - also absolute
+        yield from found or [path]
 
 
 def check_least(config: Any, **least: int) -> None:

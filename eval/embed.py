@@ -129,7 +129,7 @@ def embed(
 def _key(model: Embedder, data: EvaluatedSet) -> str:
     """16 hex digits of all that the features depend on."""
     of_clips: list[Any] = [data.directory.fingerprint, data.split, data.piece_s]
-    if data.only is not None:
+    if data.is_part:
         of_clips.append(sorted(data.clips()["key"]))
     key = [_VERSION, model.fingerprint, *of_clips]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]

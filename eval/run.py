@@ -12,6 +12,14 @@ from rich.console import Console
 from slvr.command.record import write_record
 from slvr.eval.config import Models
 from slvr.eval.embed import embed
+from slvr.eval.leaks import (
+    NOBODY_KNOWS,
+    TrainedOn,
+    leaks_of,
+    leaks_table,
+    seen_by_any,
+    trained_on,
+)
 from slvr.eval.models import EvaluatedModel, open_models
 from slvr.eval.paths import command_of, output_folder
 from slvr.eval.report import Report, write_report
@@ -30,14 +38,18 @@ def evaluate(task: Task) -> tuple[Path, Report]:
     """
     config: Models = task.config
     device = open_device(config.device)
-    sets = open_sets(config)
+    sets = open_sets(config, seen_by_any(config) if config.drop_seen else frozenset())
     models = open_models(config, device)
+    trained = _trained_on(config, models)
+    leaks = {data.name: leaks_of(data, trained) for data in sets}
     task.check(sets, models)
     parts = [[data.of_split(split) for split in task.splits(data)] for data in sets]
     contenders = task.contenders(models, device)
     out = output_folder(config, task.NAME)
     _make(out, task, sets)
     shown = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in [line for name, found in leaks.items() for line in found.lines(name)]:
+        shown.print(f"evaluate: {line}", markup=False)
     columns: list[dict[str, Any]] = []
     for data, embedded in zip(sets, parts, strict=True):
         for model in contenders:
@@ -46,14 +58,21 @@ def evaluate(task: Task) -> tuple[Path, Report]:
                 for part in embedded
             }
             rows = list(task.score(model, data, features, device))
-            columns += [{"model": model.name, "set": data.name} | _columns(row) for row in rows]
+            found = leaks[data.name]
+            about = {"model": model.name, "set": data.name}
+            leaked = {
+                "n_clips_equal": found.n_equal,
+                "n_clips_seen": found.n_seen.get(model.name),
+            }
+            columns += [about | _columns(row) | leaked for row in rows]
             # as soon as it is known: a table of ten sets takes hours the first time
             if headline := task.headline(rows):
                 shown.print(f"{data.name}, {model.name}: {headline}", markup=False)
-    results = pd.DataFrame(columns)
-    found = task.present(results)
+    results = task.compared(pd.DataFrame(columns).astype({"n_clips_seen": "Int64"}))
+    presented = task.present(results)
+    tables = [*presented.tables, leaks_table(leaks, trained)]
     details = _training(models)
-    report = Report(found.title, found.line, results, found.tables, found.charts, details)
+    report = Report(presented.title, presented.line, results, tables, presented.charts, details)
     write_report(out, report)
     return out, report
 
@@ -85,6 +104,15 @@ def _make(out: Path, task: Task, sets: Sequence[EvaluatedSet]) -> None:
     if config.only is not None:
         hashes[config.only] = table_sha256(config.only)
     write_record(out, command_of(task.NAME), config, hashes)
+
+
+def _trained_on(config: Models, models: Sequence[EvaluatedModel]) -> dict[str, TrainedOn]:
+    """What each model was trained on, by its name; they come in the order of the command line."""
+    paths = config.checkpoint + (None,) * (len(models) - len(config.checkpoint))
+    return {
+        model.name: NOBODY_KNOWS if path is None else trained_on(path)
+        for model, path in zip(models, paths, strict=True)
+    }
 
 
 def _columns(row: Row) -> dict[str, Any]:

@@ -20,12 +20,16 @@ class EvaluatedSet:
         split: one of their splits.
         piece_s: length in seconds of the pieces that clips are cut into; None for whole clips.
         only: hashes of the samples of the clips that are evaluated; None for all.
+        seen: hashes of the samples of clips that are left out.
+        distinct: of several clips with equal samples only the first is evaluated.
     """
 
     directory: ShardDirectory
     split: str
     piece_s: float | None
     only: frozenset[str] | None = None
+    seen: frozenset[str] = frozenset()
+    distinct: bool = False
 
     @property
     def name(self) -> str:
@@ -39,9 +43,32 @@ class EvaluatedSet:
         """The rows of the clips that are evaluated, in the order of `dataset`.
 
         Raises:
+            ValueError: no such split, none of its clips is in `only`, or none is left.
+        """
+        there = clips = self.all_clips()
+        if self.seen:
+            clips = clips[~clips["pcm_sha256"].isin(self.seen)]
+        if self.distinct:
+            clips = clips.drop_duplicates("pcm_sha256")
+        if clips.empty and len(there):
+            raise ValueError(
+                f"{self}: all {len(there)} clips have been trained on; leave out "
+                "--drop-seen, or choose another set"
+            )
+        return clips.reset_index(drop=True)
+
+    def all_clips(self) -> pd.DataFrame:
+        """The rows of the split's clips, in `only` where there is one.
+
+        Raises:
             ValueError: no such split, or none of its clips is in `only`.
         """
         return self.directory.clips(self.split, self.only)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether clips of the split may be left out."""
+        return self.only is not None or bool(self.seen) or self.distinct
 
     def labels(self) -> list[list[str]]:
         """The labels of each clip."""
@@ -64,8 +91,12 @@ class EvaluatedSet:
         return other
 
 
-def open_sets(config: Models) -> list[EvaluatedSet]:
+def open_sets(config: Models, seen: frozenset[str] = frozenset()) -> list[EvaluatedSet]:
     """The shard directories of `--shards`, each with the split that is evaluated.
+
+    Args:
+        config: which, and which of their clips.
+        seen: hashes of the samples of clips that are left out.
 
     Raises:
         ValueError: a directory that cannot be read, two of one name, no such split, or no clips.
@@ -82,7 +113,8 @@ def open_sets(config: Models) -> list[EvaluatedSet]:
             )
         length_s = piece_s(piece, directory.manifest.recipe)
         split = config.split or _default_split(directory)
-        sets[directory.name] = EvaluatedSet(directory, split, length_s, only).of_split(split)
+        data = EvaluatedSet(directory, split, length_s, only, seen, config.drop_duplicates)
+        sets[directory.name] = data.of_split(split)
     return list(sets.values())
 
 

@@ -5,9 +5,11 @@ Accuracies are in percent in every table.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from slvr.eval.published import ACCURACY, COUNTERPART, SETS
 
@@ -40,7 +42,7 @@ def markdown(table: Table) -> str:
         "",
         f"| {' | '.join(map(_in_markdown, table.head))} |",
         f"|---|{'---:|' * (len(table.head) - 1)}",
-        *(f"| {' | '.join(map(_in_markdown, row))} |" for row in table.rows),
+        *(f"| {' | '.join(_marked(table, i))} |" for i in range(len(table.rows))),
         "",
         *(f"{note}  " for note in table.notes),
     ]
@@ -71,14 +73,21 @@ def terminal(table: Table) -> RichTable:
     shown = RichTable(title=table.title)
     for j, name in enumerate(table.head):
         shown.add_column(name, justify="left" if j == 0 else "right")
-    for row in table.rows:
-        shown.add_row(*row)
+    for i, row in enumerate(table.rows):
+        shown.add_row(*(Text(x, "bold" * ((i, j) in table.best)) for j, x in enumerate(row)))
     return shown
 
 
 def score_text(accuracy: float, ci95: float) -> str:
     """Accuracy and confidence interval in percent: `61.25 ± 0.41`."""
     return f"{100 * accuracy:.2f} ± {100 * ci95:.2f}"
+
+
+def _cell(row: "pd.Series[Any]") -> str:
+    """A score as it stands in the table: of several runs with the deviation over them."""
+    if row["n_runs"] == 1:
+        return score_text(row["accuracy"], row["ci95"])
+    return f"{100 * row['accuracy']:.2f}, sd {100 * row['sd_runs']:.2f}"
 
 
 def protocol(scores: pd.DataFrame) -> str:
@@ -90,26 +99,30 @@ def protocol(scores: pd.DataFrame) -> str:
         for classifier, names in models.items()
     )
     features = "L2-normalised" if first.normalise_features == "l2" else "as they are"
+    draws = f", drawn {first.n_seeds} times" if first.n_seeds > 1 else ""
     pieces = " and ".join(dict.fromkeys(scores["piece"]))
     return (
         f"{first.n_way}-way {first.k_shot}-shot · {first.n_query} "
-        f"{'query' if first.n_query == 1 else 'queries'} a class · {first.n_tasks:,} tasks a set · "
+        f"{'query' if first.n_query == 1 else 'queries'} a class · "
+        f"{first.n_tasks:,} tasks a set{draws} · "
         f"protocol {first.protocol}: waveforms normalised {first.waveforms}, {pieces} pieces, "
         f"features {features} · {judges}"
     )
 
 
 def score_table(scores: pd.DataFrame) -> Table:
-    """One row a set and one column a model, chance beside; the average rank of several sets."""
+    """One row a set and one column a model, chance beside; the average rank of several sets.
+
+    Those stand out that are not told apart from the best of their set.
+    """
     models = list(scores["model"].unique())
     chance = f"{100 / scores['n_way'].iloc[0]:.1f}"
     rows, notes, best = [], [f"{protocol(scores)}."], []
     for i, (name, of_set) in enumerate(scores.groupby("set", sort=False)):
         first = of_set.iloc[0]
         mark = "*" if first.benchmark_difference else ""
-        accuracies = map(score_text, of_set["accuracy"], of_set["ci95"])
-        rows.append([f"{name}{mark}", *accuracies, chance])
-        best.append((i, 1 + int(of_set["accuracy"].to_numpy().argmax())))
+        rows.append([f"{name}{mark}", *(_cell(row) for _, row in of_set.iterrows()), chance])
+        best += [(i, 1 + int(j)) for j in of_set["best"].to_numpy().nonzero()[0]]
         if mark:
             notes.append(f"* {name} is not the benchmark's: {first.benchmark_difference}.")
         if first.classes_left_out:
@@ -121,6 +134,13 @@ def score_table(scores: pd.DataFrame) -> Table:
         ranks = scores.groupby("set")["accuracy"].rank(ascending=False)
         means = ranks.groupby(scores["model"], sort=False).mean()
         rows.append(["average rank", *(f"{rank:.1f}" for rank in means), ""])
+    if len(models) > 1:
+        notes.append(
+            "Bold: the best of each set, and those whose paired difference to it over the same "
+            "tasks has an interval that includes 0."
+        )
+    if (scores["n_runs"] > 1).any():
+        notes.append("sd: standard deviation over runs with several training seeds, of their mean.")
     return Table(
         "Accuracy in %, mean ± 95% confidence interval",
         ["set", *models, "chance"],
@@ -173,6 +193,12 @@ def comparison_table(scores: pd.DataFrame) -> Table | None:
         rows,
         [*notes, f"{protocol(scores)}."],
     )
+
+
+def _marked(table: Table, i: int) -> list[str]:
+    """The cells of a row in markdown, bold where they stand out."""
+    cells = enumerate(map(_in_markdown, table.rows[i]))
+    return [f"**{cell}**" if (i, j) in table.best else cell for j, cell in cells]
 
 
 def _in_markdown(text: str) -> str:

@@ -24,7 +24,8 @@ from slvr.ingest.expected import compare
 from slvr.ingest.looks.commands import LOOKS
 from slvr.ingest.recipe import Recipe
 from slvr.ingest.recipes import RECIPES
-from slvr.shards.clip import UNSETTLED
+from slvr.shards.clip import OK, UNSETTLED
+from slvr.shards.copies import count_copies
 
 CACHE = Path("~/.cache/slvr")
 
@@ -198,6 +199,9 @@ def _print_outcome(out: Path, outcome: Outcome) -> None:
     for (status, reason), n in reasons.most_common():
         example = next(clip for clip in failures if clip.reason == reason)
         print(f"  {n} {status}: {reason}, e.g. {example.source.uri} ({example.detail})")
+    copies = count_copies(clip.pcm_sha256 for clip in clips if clip.status == OK)
+    if copies.n_equal:
+        print(f"  {copies}")
     unsettled = sum(clip.status in UNSETTLED for clip in failures)
     if unsettled:
         print(f"{unsettled} of them failed for now: `ingest retry {out}` asks for them again")
@@ -231,7 +235,7 @@ def retry(options: Retry, anew: dict[str, Any]) -> int:
         anew: options of the recipe in place of those of the first run.
     """
     from slvr.ingest.building.ledger import read_about
-    from slvr.shards.clip import OK, STATUSES
+    from slvr.shards.clip import STATUSES
 
     again = options.status.split(",")
     if not set(again) <= set(STATUSES) - {OK}:

@@ -18,16 +18,31 @@ from slvr.command.progress import track
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 5
-"""In a row without a byte, for each mirror; proxies come from the environment."""
 BACKOFF_S = 2.0
-TIMEOUT_S = 60.0
 MAX_WAIT_S = 300.0
 BLOCK_BYTES = 1 << 20
 WORTH_RESUMING_BYTES = 1 << 20
 """Less than this of a file that could not be fetched is removed."""
 CUT = (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError)
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a file is waited for; proxies come from the environment.
+
+    Attributes:
+        attempts: in a row without a byte, for each mirror.
+        timeout_s: for an answer, and between any two parts of it.
+    """
+
+    attempts: int
+    timeout_s: float
+
+
+PATIENT = Patience(5, 60.0)
+QUICK = Patience(1, 5.0)
+"""For what can be done without: one look."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,11 @@ class _GoneError(OSError):
 
 
 def download(
-    files: Sequence[RemoteFile], folder: Path, total_bytes: int = 0, instead: str = ""
+    files: Sequence[RemoteFile],
+    folder: Path,
+    total_bytes: int = 0,
+    instead: str = "",
+    patience: Patience = PATIENT,
 ) -> list[str]:
     """Notes for the user, once the files lie in the folder; those that are there are not asked for.
 
@@ -67,6 +86,7 @@ def download(
         folder: made if missing; one process at a time downloads into it, others wait.
         total_bytes: size of all, where that of each is not known.
         instead: what else the user may do, as a clause for the error message.
+        patience: with each mirror.
 
     Raises:
         OSError: the disk is too small, or no mirror gave a file: says each one's reason.
@@ -80,7 +100,7 @@ def download(
     _check_space(folder, needed_bytes)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits, and then finds the files
-        found = [_download(file, folder / file.name, instead) for file in missing]
+        found = [_download(file, folder / file.name, instead, patience) for file in missing]
     return [note for note in found if note]
 
 
@@ -93,7 +113,7 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _download(file: RemoteFile, target: Path, instead: str) -> str:
+def _download(file: RemoteFile, target: Path, instead: str, patience: Patience) -> str:
     """Gets one file from the first mirror that has it; gives a warning or nothing."""
     faults = []
     try:
@@ -101,7 +121,7 @@ def _download(file: RemoteFile, target: Path, instead: str) -> str:
             if target.exists():
                 return ""
             try:
-                partial = _download_whole(url, target)
+                partial = _download_whole(url, target, patience)
                 note = _check(file, partial)
                 partial.replace(target)
                 return note
@@ -153,14 +173,14 @@ def _validator_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.validator")
 
 
-def _download_whole(url: str, target: Path) -> Path:
+def _download_whole(url: str, target: Path, patience: Patience) -> Path:
     """The partial file with all of a URL in it; goes on with what is there of it."""
     partial = _partial_path(target)
     failed = 0
     while True:
         before_bytes = partial.stat().st_size if partial.exists() else 0
         try:
-            _download_rest(url, partial, _validator_path(target))
+            _download_rest(url, partial, _validator_path(target), patience.timeout_s)
             return partial
         except urllib.error.HTTPError as error:
             if error.code not in PASSING:
@@ -170,7 +190,7 @@ def _download_whole(url: str, target: Path) -> Path:
             reason, wait_s = str(error) or type(error).__name__, 0.0
         grown = partial.exists() and partial.stat().st_size > before_bytes
         failed = 0 if grown else failed + 1
-        if failed >= ATTEMPTS:
+        if failed >= patience.attempts:
             raise _GoneError(reason)
         wait_s = max(wait_s, BACKOFF_S * 2**failed if failed else 0.0)
         logger.warning("%s: %s; trying again in %.0f s", url, reason, wait_s)
@@ -182,7 +202,7 @@ def _retry_after_s(error: urllib.error.HTTPError) -> float:
     return min(float(text), MAX_WAIT_S) if text.isdigit() else 0.0
 
 
-def _download_rest(url: str, partial: Path, validator_path: Path) -> None:
+def _download_rest(url: str, partial: Path, validator_path: Path, timeout_s: float) -> None:
     """One request: the whole file, or what is missing if the server has still got the same."""
     validator = _validator(validator_path, url)
     have_bytes = partial.stat().st_size if validator and partial.exists() else 0
@@ -191,7 +211,7 @@ def _download_rest(url: str, partial: Path, validator_path: Path) -> None:
         headers |= {"Range": f"bytes={have_bytes}-", "If-Range": validator}
     request = urllib.request.Request(url, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have_bytes:
             if error.headers.get("Content-Range") == f"bytes */{have_bytes}":

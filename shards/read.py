@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from slvr.shards.audio import decode
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ
@@ -108,6 +109,12 @@ class ShardDirectory:
             elif pa.types.is_list(column.type):
                 rows[column.name] = rows[column.name].map(list)
         return rows
+
+    def pcm_sha256(self) -> list[str]:
+        """Hashes of the samples of every clip that is there, of all splits."""
+        table = read_table(f"{self.location}/{CLIPS}", ["status", "pcm_sha256"])
+        hashes: list[str] = table.filter(pc.equal(table["status"], OK))["pcm_sha256"].to_pylist()
+        return hashes
 
     def clips(self, split: str, only: Collection[str] | None = None) -> pd.DataFrame:
         """The rows of the clips of a split that are there, in the order of `dataset(split)`.
@@ -241,6 +248,7 @@ class ClipDataset:
     Attributes:
         keys: of each clip.
         n_samples: length of each clip.
+        recordings: number of the recording of each clip; clips of equal samples have the same.
     """
 
     def __init__(self, directory: Path, clips: pd.DataFrame) -> None:
@@ -252,6 +260,7 @@ class ClipDataset:
         self._length_bytes = clips["audio_length_bytes"].to_numpy(np.int64)
         self.keys: list[str] = clips["key"].tolist()
         self.n_samples = clips["n_samples"].to_numpy(np.int64)
+        self.recordings: npt.NDArray[np.int64] = pd.factorize(clips["pcm_sha256"])[0]
         self._files: dict[int, int] = {}
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +50,12 @@ def write_directory(
     split: str = "train",
     sample_rate_hz: int = 16_000,
     first: int = 0,
+    seeds: Sequence[int] | None = None,
 ) -> ShardDirectory:
     """Noise clips in shards, and one clip that failed; clip i has label `class_(i mod n)`.
 
-    Every other clip has an event; all have a pitch, a level and a speaker.
+    Clip i is noise of seed i, or of seeds[i]. Every other clip has an event; all have a pitch, a
+    level and a speaker.
     """
     path.mkdir(parents=True)
     rows, infos = [], []
@@ -67,7 +69,7 @@ def write_directory(
                 events=(Event("click", 0.05, 0.1 + i / 1000),) if i % 2 == 0 else (),
                 attributes={"pitch": i, "level_db": -i / 4, "speaker": f"{i % 2}"},
             ),
-            noise(round(lengths_s[i % len(lengths_s)] * 16_000), i),
+            noise(round(lengths_s[i % len(lengths_s)] * 16_000), seeds[i] if seeds else i),
             codec,
         )
         for i in range(first, first + n_clips)

@@ -91,6 +91,13 @@ def serve(routes: dict[str, Route]) -> Iterator[Server]:
         thread.join(timeout=5)
 
 
+def nobody() -> str:
+    """The address of a port of this machine on which nobody listens, as without a network."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{closed.getsockname()[1]}/"
+
+
 class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass

@@ -351,6 +351,52 @@ def test_only_the_clips_of_another_table_are_scored(
     assert "theirs/dataset.json/clips.parquet: " in capsys.readouterr().err
 
 
+def test_tasks_are_drawn_several_times(here: Path) -> None:
+    line = ["--shards", "data", "--no-baselines", "--n-tasks", "50"]
+    alone = []
+    for seed in (3, 4):
+        assert evaluate(*line, "--seed", str(seed)) == 0
+        alone.append(pd.read_csv(here / "results" / "x" / "results.csv").iloc[0])
+    assert evaluate(*line, "--seed", "3", "--seeds", "2") == 0
+    both = pd.read_csv(here / "results" / "x" / "results.csv").iloc[0]
+    accuracies = pd.Series([row.accuracy for row in alone])
+    assert both.accuracy == pytest.approx(accuracies.mean())
+    assert both.sd_seeds == pytest.approx(accuracies.std())
+    assert (both.n_seeds, both.n_tasks) == (2, 50)
+    assert both.ci95 < max(row.ci95 for row in alone)
+    text = (here / "results" / "x" / "results.md").read_text()
+    assert "50 tasks a set, drawn 2 times" in text
+    assert "Standard deviation over 2 draws of the tasks" in text
+
+
+def test_runs_of_several_seeds_are_one_row(here: Path, make_directory: MakeDirectory) -> None:
+    make_directory("more", n_clips=20, n_classes=5, split="eval", first=100)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        write_run(here / "runs" / f"a-{seed}", ResNet18(**SHAPE), recipe="demo", seed=seed)
+    args = ["--checkpoint", "runs/a-*", "--shards", "data", "more", "--n-tasks", "50"]
+    assert main([*args, "--piece", "0.2", "--out", "out"]) == 0
+    scores = pd.read_csv("out/results.csv", keep_default_na=False)
+    of_set = scores[scores["set"] == "data"]
+    assert of_set["model"].tolist()[:3] == ["a, 2 seeds", "a-0", "a-1"]
+    assert of_set["n_runs"].tolist()[:3] == [2, 1, 1]
+    assert float(of_set["accuracy"].iloc[0]) == pytest.approx(of_set["accuracy"].iloc[1:3].mean())
+    text = Path("out/results.md").read_text()
+    assert "| set | a, 2 seeds | untrained" in text and "| set | a-0" not in text
+    for part in (
+        ", sd ",
+        "Percentage points to the best of each set",
+        "Percentage points above mean log-mel",
+        "Accuracy of several training seeds",
+        "Average ranks over 2 sets that differ by less than",
+        "| data, a, 2 seeds | ",
+    ):
+        assert part in text
+        assert part.replace("|", "").strip() in Path("out/report.html").read_text()
+    assert "**" in text and r"\textbf" in Path("out/results.tex").read_text()
+    assert '<svg class="ranks"' in Path("out/report.html").read_text()
+
+
 def test_what_a_checkpoint_may_name_is_passed_on(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,7 +143,7 @@ def test_every_file_is_written(report: Report, tmp_path: Path) -> None:
     write_report(tmp_path, report)
     assert pd.read_csv(tmp_path / "results.csv")["accuracy"].tolist() == [0.6953, 0.31, 0.402]
     assert json.loads((tmp_path / "results.json").read_text())[0]["model"] == "parallel <1>"
-    assert "| esc50 | 69.53 ± 0.41 |" in (tmp_path / "results.md").read_text()
+    assert "| esc50 | **69.53 ± 0.41** |" in (tmp_path / "results.md").read_text()
     assert r"\textbf{69.53 $\pm$ 0.41}" in (tmp_path / "results.tex").read_text()
     assert "<svg" in (tmp_path / REPORT).read_text()
 

@@ -21,6 +21,7 @@ def score(model: str, name: str, accuracy: float, recipe: str = "", **changes) -
         "k_shot": 1,
         "n_query": 1,
         "n_tasks": 10_000,
+        **{"n_seeds": 1, "n_runs": 1, "best": False},
         "classifier": "centroid" if model == "mean log-mel" else "sgd",
         "protocol": "later",
         "waveforms": "each",
@@ -39,15 +40,20 @@ def scores() -> pd.DataFrame:
     return pd.DataFrame(
         [
             score(
-                "mine", "esc50", 0.6953, ours, benchmark_difference="1,998 clips instead of 2,000"
+                "mine",
+                "esc50",
+                0.6953,
+                ours,
+                best=True,
+                benchmark_difference="1,998 clips instead of 2,000",
             ),
             score("untrained", "esc50", 0.31, benchmark_difference="1,998 clips instead of 2,000"),
             score(
                 "mean log-mel", "esc50", 0.402, benchmark_difference="1,998 clips instead of 2,000"
             ),
-            score("mine", "nsynth", 0.7181, ours, classes_left_out="gong, harp"),
+            score("mine", "nsynth", 0.7481, ours, best=True, classes_left_out="gong, harp"),
             score("untrained", "nsynth", 0.4, classes_left_out="gong, harp"),
-            score("mean log-mel", "nsynth", 0.75, classes_left_out="gong, harp"),
+            score("mean log-mel", "nsynth", 0.75, best=True, classes_left_out="gong, harp"),
         ]
     )
 
@@ -74,7 +80,7 @@ def test_scores_have_a_row_a_set_and_a_column_a_model(scores: pd.DataFrame) -> N
         *("69.53 ± 0.41", "31.00 ± 0.41", "40.20 ± 0.41", "20.0"),
     ]
     assert list(table.rows[2]) == ["average rank", "1.5", "3.0", "1.5", ""]
-    assert table.best == {(0, 1), (1, 3)}
+    assert table.best == {(0, 1), (1, 1), (1, 3)}
     assert "esc50 is not the benchmark's: 1,998 clips instead of 2,000" in " ".join(table.notes)
     assert "classes of fewer than 2 clips left out: gong, harp" in " ".join(table.notes)
 
@@ -84,8 +90,8 @@ def test_published_rows_stand_beside_ours_with_the_difference(scores: pd.DataFra
     assert list(table.head) == ["model", "ESC-50*", "NSynth", "avg rank"]
     rows = {row[0]: list(row[1:]) for row in table.rows}
     # SimCLR MT-Bn: 69.17 and 72.44
-    assert rows["mine"][:2] == ["69.53", "71.81"]
-    assert rows["minus SimCLR MT-Bn"] == ["+0.36", "-0.63", ""]
+    assert rows["mine"][:2] == ["69.53", "74.81"]
+    assert rows["minus SimCLR MT-Bn"] == ["+0.36", "+2.37", ""]
     assert rows["SimCLR MT-Bn (published)"][:2] == ["69.17", "72.44"]
     assert rows["MetaAudio, trained on the set (published)"][2] == "1.0"
     assert len(rows) == 3 + 1 + len(ACCURACY)
@@ -138,7 +144,7 @@ def test_markdown_and_latex_hold_every_cell() -> None:
     )
     lines = markdown(table).splitlines()
     assert lines[0] == "Share in %." and lines[-1] == "A note."
-    assert lines[2:5] == [r"| a\|b | x_1 | x |", "|---|---:|---:|", "| r & s | 1.0 ± 0.1 | 2 |"]
+    assert lines[2:5] == [r"| a\|b | x_1 | x |", "|---|---:|---:|", "| r & s | 1.0 ± 0.1 | **2** |"]
     tex = latex(table)
     assert r"r \& s & 1.0 $\pm$ 0.1 & \textbf{2} \\" in tex
     assert r"a|b & x\_1 & x \\" in tex and r"\caption{Share in \%. A note.}" in tex

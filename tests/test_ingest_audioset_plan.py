@@ -1,6 +1,7 @@
 """Which clips `ingest audioset` asks for, and which wishes it refuses."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from audioset_runs import LABELS, audioset, lists, video
 from conftest import run
-from loopback import Route, serve, tones
+from loopback import Route, nobody, serve, tones
 from slvr.ingest.download import RemoteFile
 from slvr.ingest.recipes.audioset import AudioSet
 from slvr.ingest.youtube import subsets
+from slvr.ingest.youtube.segments import OFFICIAL, OfficialFile
 from slvr.shards.clip import Event
 from slvr.shards.compare import compare
 from slvr.shards.read import ShardDirectory
@@ -39,6 +41,24 @@ def test_ids_classes_and_limit_choose_clips(listed: Path) -> None:
     assert plan_keys(listed, classes=("gush, SPURT",)) == [video(1), video(3), video(5)]
     assert plan_keys(listed, classes=("/m/09x0r", "Gush, spurt")) == [video(i) for i in range(6)]
     assert plan_keys(listed, classes=("Speech",), ids=ids, limit=1) == [video(0)]
+
+
+def test_a_list_of_ones_own_needs_no_network(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OFFICIAL, "labels", OfficialFile(nobody() + "labels.csv", 1, None))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("one look is enough"))
+    own = {"segments": str(listed / "segments.csv")}
+    plan = AudioSet(**own).plan(listed / "cache")
+    assert plan.labels == {label: label for label in ("/m/09x0r", "/t/dd00088")}
+    (said,) = [note for note in plan.notes if "labels keep their ids" in note]
+    assert "labels.csv could not be fetched" in said and "--segments" not in said
+    assert "give your own csv with --label-names FILE" in said
+    # by id a class can be chosen, and what is asked for is the same with names and without
+    chosen = AudioSet(**own, classes=("/t/dd00088",)).plan(listed / "cache")
+    assert {label for clip in chosen.clips for label in clip.labels} == {"/t/dd00088"}
+    named = AudioSet(**own, label_names=str(listed / "labels.csv")).plan(listed / "cache")
+    assert (named.clips, named.options) == (plan.clips, plan.options)
+    with pytest.raises(ValueError, match=r"--classes Speech: no names of classes.*--label-names"):
+        AudioSet(**own, classes=("Speech",)).plan(listed / "cache")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation_sets import TOYS, Toy, packed, sound, unpack, zip_of
-from loopback import Route, Server, serve
+from loopback import Route, Server, nobody, serve
 from slvr.ingest import cli
 from slvr.ingest.archives import class_splits
 from slvr.ingest.archives.evaluation_set import EvaluationSet
@@ -279,6 +280,29 @@ def test_own_class_lists_are_stored(home: Path) -> None:
     unpack(TOYS["speechcommands"](), home / "tree")
     recipe = EVALUATION_SETS["speechcommands"](source="tree", split_file="mine.json")
     assert recipe.plan(home / "cache").extra == {"class_splits": lists}
+
+
+def test_a_set_on_this_disk_needs_no_network(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = TOYS["esc50"]()
+    unpack(toy, home / "tree")
+    monkeypatch.setattr(class_splits, "BASE_URL", nobody())
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("one look is enough"))
+    assert cli.main(["esc50", "--source", "tree", "--out", "out"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "ingested without the benchmark's class lists: esc_split.npy could not be fetched" in said
+    )
+    assert "give your own lists with --split-file FILE.json" in said
+    directory = ShardDirectory.open("out")
+    assert directory.manifest.extra == {} and len(directory.clips("eval")) == len(toy.labels)
+    # the lists are fetched where archives are, and then patience is right
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with pytest.raises(OSError, match=r"--split-file FILE\.json"):
+        EVALUATION_SETS["esc50"]()._class_splits(home / "cache")
+    assert len(waits) == 4
 
 
 def test_sources_that_are_not_the_set_say_why(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loopback import Route, Server, serve
 from slvr.ingest import download as downloads
+from slvr.ingest.download import Patience
 from slvr.ingest.youtube import segments
 from slvr.ingest.youtube.segments import (
     OFFICIAL,
@@ -223,7 +224,6 @@ NAME = "balanced_train_segments.csv"
 def patient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Waits between attempts take no time here."""
     monkeypatch.setattr(downloads, "BACKOFF_S", 0.0)
-    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.3)
     return monkeypatch
 
 
@@ -286,7 +286,7 @@ def test_a_failed_fetch_names_url_and_way_out_and_leaves_nothing(tmp_path, patie
         if route is None:
             serving.close()
         with pytest.raises(OSError, match="or give your own csv with --segments FILE") as caught:
-            download_csv("balanced", tmp_path)
+            download_csv("balanced", tmp_path, Patience(5, 0.3))
     assert server.url(f"/{NAME}") in str(caught.value)
     assert str(tmp_path / NAME) in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}

@@ -11,7 +11,7 @@ from slvr.pipeline.loaders.batching import Batching, cut_batch, cut_starts, draw
 def drawn(n: int, batch: int, steps: int, world: int = 1, first: int = 0, seed: int = 3) -> list:
     """The (epoch, clip) pairs that all processes of a world draw, step by step."""
     ranks = [
-        islice(drawn_clips(n, Batching(batch, 1, seed, rank, world), first), steps)
+        islice(drawn_clips(np.arange(n), Batching(batch, 1, seed, rank, world), first), steps)
         for rank in range(world)
     ]
     return [

@@ -118,7 +118,7 @@ def test_the_order_does_not_depend_on_workers(directory: ShardDirectory, workers
     batching = Batching(BATCH, N_SAMPLES, SEED)
     stream = ClipLoader(clips, batching, workers).batches(2)
     for batch, (epochs, drawn) in zip(
-        islice(stream, 4), drawn_clips(len(clips), batching, 2), strict=False
+        islice(stream, 4), drawn_clips(clips.recordings, batching, 2), strict=False
     ):
         expected = cut_batch(batching, epochs, drawn, [clips[i] for i in drawn])
         assert torch.equal(batch.pcm, expected)

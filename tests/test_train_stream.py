@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import configured
+from conftest import configured, write_directory
 from slvr.shards.read import ShardDirectory
 from slvr.train.build import build_stage
 from slvr.train.config import TrainConfig
@@ -91,3 +91,33 @@ def test_on_off_and_auto_as_flag_and_in_yaml(tmp_path: Path, word: str, value: b
     (tmp_path / "c.yaml").write_text(f"shards: x\nresident: {word}\n")
     for args in (["--shards", "x", "--resident", word], ["--config", str(tmp_path / "c.yaml")]):
         assert from_command_line(args).data.resident == value
+
+
+@pytest.mark.parametrize(
+    ("copies", "batch", "said"),
+    [
+        (0, 4, None),
+        (3, 4, "no batch holds two of them"),
+        (7, 4, "an epoch has only 5 whole batches, and a recording with more copies is twice"),
+    ],
+)
+def test_equal_clips_are_said_and_kept_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], copies: int, batch: int, said: str | None
+) -> None:
+    seeds = [0] * copies + list(range(1, 24 - copies))
+    directory = write_directory(tmp_path / "data", n_clips=23, lengths_s=(0.2,), seeds=seeds)
+    data = small(directory, batch=batch).data
+    fabric = SimpleNamespace(global_rank=0, world_size=1, **FABRIC | {"is_global_zero": True})
+    stream = Stream(data, directory, fabric)
+    told = [line for line in capsys.readouterr().err.splitlines() if "samples" in line]
+    batches = [next(steps).pcm for steps in [stream.batches(0)] for _ in range(23)]
+    n_meeting = sum(len(pcm) - len(pcm.unique(dim=0)) for pcm in batches)
+    if said is None:
+        assert not told
+    else:
+        assert f"{copies} of 23 clips have the samples of another one: 1 recording is" in told[0]
+        assert said in told[0]
+    assert (n_meeting > 0) == (copies > 5)
+    # the same from any step on
+    later = stream.batches(9)
+    assert all(torch.equal(next(later).pcm, pcm) for pcm in batches[9:])

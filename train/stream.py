@@ -9,8 +9,11 @@ from slvr.command.progress import track
 from slvr.pipeline.loaders.batching import Batch, Batching
 from slvr.pipeline.loaders.by_clip import on_device
 from slvr.pipeline.loaders.open import open_loader
+from slvr.pipeline.loaders.order import full_steps
 from slvr.pipeline.loaders.resident import no_watch
 from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.copies import count_copies
+from slvr.shards.files import is_remote
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import Data
 from slvr.train.validation import trained_on
@@ -25,7 +28,9 @@ class Stream:
         Raises:
             ValueError: no clips, or options that exclude each other.
         """
-        keep, keys = trained_on(data, directory), directory.clips(data.split)["key"]
+        clips, keep = directory.clips(data.split), trained_on(data, directory)
+        if keep is not None:
+            clips = clips[clips["key"].map(keep)]
         batching = Batching(
             data.batch // fabric.world_size,
             round(data.clip_s * SAMPLE_RATE_HZ),
@@ -45,18 +50,44 @@ class Stream:
             watch=_show_decoding if fabric.is_global_zero else no_watch,
         )
         self._device = fabric.device
-        n_clips = sum(map(keep, keys)) if keep is not None else len(keys)
         if fabric.is_global_zero:
             sys.stderr.write(f"train: {why}\n")
-            if n_clips < data.batch:
+            if len(clips) < data.batch:
                 sys.stderr.write(
-                    f"train: a batch of {data.batch} takes some of the {n_clips} clips more than "
-                    "once; a smaller --batch, or more clips, would not\n"
+                    f"train: a batch of {data.batch} takes some of the {len(clips)} clips more "
+                    "than once; a smaller --batch, or more clips, would not\n"
                 )
+            copies = count_copies(clips["pcm_sha256"])
+            if copies.n_equal:
+                streamed = data.loader == "dali" or is_remote(directory.location)
+                n_steps = full_steps(len(clips), data.batch)
+                met = _of_copies(copies.most, n_steps, streamed)
+                sys.stderr.write(f"train: {copies}; {met}\n")
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Endless batches (B, T) int16 on the device, with their keys, from a step on."""
         return on_device(self._loader.batches(first_step), self._device)
+
+
+def _of_copies(most: int, n_steps: int, streamed: bool) -> str:
+    """What becomes of clips with equal samples, as a clause.
+
+    Args:
+        most: copies of one recording.
+        n_steps: batches that an epoch has for itself.
+        streamed: the shards are read from end to end.
+    """
+    if streamed:
+        return (
+            "shards that are read from end to end let them meet in a batch; local ones and "
+            "--loader default keep them apart"
+        )
+    if most > n_steps:
+        return (
+            f"an epoch has only {n_steps} whole batches, and a recording with more copies is twice "
+            "in some; a smaller --batch keeps more of them apart"
+        )
+    return "no batch holds two of them"
 
 
 def _show_decoding(clips: Iterable[None], n: int) -> Iterator[None]:

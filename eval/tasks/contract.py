@@ -23,7 +23,9 @@ from slvr.eval.tables import Table
 class Row(Protocol):
     """One score: a frozen dataclass, whose fields are columns of `results.csv`.
 
-    The columns `model` and `set` are put before them. A field `class_` is the column `class`.
+    The columns `model` and `set` are put before them, and after them `n_clips_equal` and
+    `n_clips_seen`: clips of the set that are there twice, or in the model's training shards. A
+    field `class_` is the column `class`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -104,6 +106,13 @@ class Task(ABC):
     def headline(self, rows: Sequence[Row]) -> str:
         """What is printed as soon as a model's rows on a set are there; by default nothing."""
         return ""
+
+    def compared(self, results: pd.DataFrame) -> pd.DataFrame:
+        """All scores, with what only all of them together tell; by default as they are.
+
+        Here a task adds rows and columns that compare models, such as paired differences.
+        """
+        return results
 
     @abstractmethod
     def present(self, results: pd.DataFrame) -> Presented:

@@ -1,15 +1,18 @@
 """The few-shot table: draw the episodes, solve them, set them beside what is published."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
-from slvr.eval.charts import bars
+from slvr.eval.charts import bars, critical_difference
 from slvr.eval.classify import few_shot_accuracies, mean_and_ci
-from slvr.eval.config import FewShotTasks
+from slvr.eval.config import FewShotTasks, check_least
 from slvr.eval.embed import Features
 from slvr.eval.embedders import MeanLogMel
 from slvr.eval.episodes import Episodes, sample_episodes
@@ -17,6 +20,13 @@ from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import SETS
 from slvr.eval.sets import EvaluatedSet, clip_labels
+from slvr.eval.significance import (
+    average_ranks,
+    compared,
+    difference_tables,
+    seed_groups,
+    seeds_tables,
+)
 from slvr.eval.tables import comparison_table, protocol, score_table, score_text
 from slvr.eval.tasks.contract import Presented, Task
 
@@ -36,6 +46,10 @@ class Score:
     k_shot: int
     n_query: int
     n_tasks: int
+    n_seeds: int
+    """Draws of as many tasks."""
+    sd_seeds: float
+    """Standard deviation of the accuracy over them."""
     classifier: str
     protocol: str
     waveforms: str
@@ -68,10 +82,18 @@ class FewShot(Task):
         baselines: bool = True
         """Also evaluate the same network untrained, and nearest centroids of mean log-mel
         spectra."""
+        seeds: int = 1
+        """Times that the tasks of a set are drawn, at least 1: with --seed and those after it."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_least(self, seeds=1)
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._drawn: dict[str, Episodes] = {}
+        self._drawn: dict[str, list[Episodes]] = {}
+        self._accuracies: dict[tuple[str, str], NDArray[np.float64]] = {}
+        self._groups: dict[str, list[str]] = {}
 
     def check(self, sets: Sequence[EvaluatedSet], models: Sequence[EvaluatedModel]) -> None:
         """Draws the episodes of each set."""
@@ -82,6 +104,7 @@ class FewShot(Task):
         self, models: Sequence[EvaluatedModel], device: torch.device
     ) -> list[EvaluatedModel]:
         """The models, then the baselines; runs of one shape share their untrained network."""
+        self._groups = seed_groups({model.name: model.training for model in models})
         if not self.config.baselines:
             return list(models)
         fresh: dict[str, EvaluatedModel] = {}
@@ -102,21 +125,26 @@ class FewShot(Task):
     ) -> list[Score]:
         """One row: the mean accuracy over the episodes and its 95% confidence interval."""
         config, settings = self.config, PROTOCOLS[self.config.protocol]
-        episodes, of_pieces = self._episodes(data), features[data.split]
+        draws, of_pieces = self._episodes(data), features[data.split]
         normalise_features = config.normalise_features or settings.features
         is_log_mel = isinstance(model.embedder, MeanLogMel)
         classifier = "centroid" if is_log_mel else config.classifier
-        accuracies = few_shot_accuracies(
-            of_pieces.values,
-            of_pieces.first_piece,
-            of_pieces.n_pieces,
-            episodes,
-            classifier,
-            normalise_features,
-            config.seed,
-            device,
-        )
+        drawn = [
+            few_shot_accuracies(
+                of_pieces.values,
+                of_pieces.first_piece,
+                of_pieces.n_pieces,
+                episodes,
+                classifier,
+                normalise_features,
+                config.seed + i,
+                device,
+            )
+            for i, episodes in enumerate(draws)
+        ]
+        accuracies = self._accuracies[data.name, model.name] = np.concatenate(drawn)
         accuracy, ci95 = mean_and_ci(accuracies)
+        episodes = draws[0]  # of all of them the classes are the same
         n_classes = len(episodes.classes) + len(episodes.dropped)
         row = Score(
             set_recipe=data.directory.manifest.recipe,
@@ -128,6 +156,8 @@ class FewShot(Task):
             k_shot=config.k_shot,
             n_query=config.n_query,
             n_tasks=config.n_tasks,
+            n_seeds=config.seeds,
+            sd_seeds=float(np.std([each.mean() for each in drawn], ddof=config.seeds > 1)),
             classifier=classifier,
             protocol=config.protocol,
             waveforms=_NORMALISED[settings.waveforms],
@@ -149,20 +179,34 @@ class FewShot(Task):
         """The accuracy."""
         return f"{score_text(rows[0].accuracy, rows[0].ci95)} %"
 
-    def present(self, results: pd.DataFrame) -> Presented:
-        """The table of sets and models, the published results beside it, and bars a set."""
-        comparison = comparison_table(results)
-        return Presented(
-            "Few-shot accuracy",
-            protocol(results),
-            [score_table(results), *([comparison] if comparison else [])],
-            {str(name): bars(rows) for name, rows in results.groupby("set", sort=False)},
-        )
+    def compared(self, results: pd.DataFrame) -> pd.DataFrame:
+        """Runs of several seeds together, and all beside the best and beside mean log-mel."""
+        return compared(results, self._accuracies, self._groups, MeanLogMel.name)
 
-    def _episodes(self, data: EvaluatedSet) -> Episodes:
-        """The episodes of a set, drawn once; the same for every model."""
+    def present(self, results: pd.DataFrame) -> Presented:
+        """The table of sets and models, what of it is no chance, the published results, and bars.
+
+        Runs that are part of a group stand in its table alone.
+        """
+        shown = results[results["group"] == ""]
+        comparison = comparison_table(shown)
+        ranks = average_ranks(shown)
+        scores = score_table(shown)
+        charts = {str(name): bars(rows) for name, rows in shown.groupby("set", sort=False)}
+        if ranks is not None:
+            scores = dataclasses.replace(scores, notes=[*scores.notes, ranks.note])
+            caption = f"Average rank over {ranks.n_sets} sets; a bar joins what is not told apart"
+            charts[caption] = critical_difference(ranks)
+        tables = [scores, *difference_tables(shown, MeanLogMel.name), *seeds_tables(results)]
+        tables += [comparison] if comparison else []
+        return Presented("Few-shot accuracy", protocol(shown), tables, charts)
+
+    def _episodes(self, data: EvaluatedSet) -> list[Episodes]:
+        """The episodes of a set, of each seed; the same for every model."""
         if data.name not in self._drawn:
-            self._drawn[data.name] = draw_episodes(data, self.config)
+            seeds = range(self.config.seed, self.config.seed + self.config.seeds)
+            configs = [dataclasses.replace(self.config, seed=seed) for seed in seeds]
+            self._drawn[data.name] = [draw_episodes(data, config) for config in configs]
         return self._drawn[data.name]
 
 
@@ -200,7 +244,9 @@ def benchmark_difference(data: EvaluatedSet, n_classes: int) -> str:
         found.append(
             f"{n_classes} classes in split {data.split} instead of {expected.n_test_classes}"
         )
+    n_evaluated = len(data.clips()) if data.is_part else 0
     if data.only is not None:
-        n_common = len(data.clips())
-        found.append(f"only {n_common:,} clips of split {data.split}, those of --only")
+        found.append(f"only {n_evaluated:,} clips of split {data.split}, those of --only")
+    elif data.is_part and n_evaluated < len(data.all_clips()):
+        found.append(f"only {n_evaluated:,} clips of split {data.split}, as --drop-... leaves")
     return ", ".join(found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slvr.ingest.download import RemoteFile, download
+from slvr.ingest.download import PATIENT, Patience, RemoteFile, download
 
 BASE_URL = (
     "https://raw.githubusercontent.com/CHeggan/Few-Shot-Classification-for-Audio-Evaluation/"
@@ -26,13 +26,16 @@ ClassSplits = dict[str, list[str]]
 """Part -> classes."""
 
 
-def download_class_splits(name: str, md5: str, cache: Path) -> ClassSplits:
+def download_class_splits(
+    name: str, md5: str, cache: Path, patience: Patience = PATIENT
+) -> ClassSplits:
     """The benchmark's list for one data set.
 
     Args:
         name: of the file, without `_split.npy`.
         md5: of the file.
         cache: folder for the file.
+        patience: with its place.
 
     Raises:
         OSError: it could not be fetched, or is another file.
@@ -40,7 +43,8 @@ def download_class_splits(name: str, md5: str, cache: Path) -> ClassSplits:
     """
     file = f"{name}_split.npy"
     published = RemoteFile(file, (BASE_URL + file,), f"md5:{md5}")
-    download([published], cache, instead="give your own lists with --split-file FILE.json")
+    own = "give your own lists with --split-file FILE.json"
+    download([published], cache, instead=own, patience=patience)
     return read_npy(cache / file)
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from slvr.command.line import sentence
 from slvr.ingest.archives.class_splits import ClassSplits, download_class_splits, read_json
 from slvr.ingest.archives.files import Files, open_files
 from slvr.ingest.archives.find import find_volumes
 from slvr.ingest.archives.selection import Sample, Selection
 from slvr.ingest.archives.volume import Volume
 from slvr.ingest.decode import decoded_clip
-from slvr.ingest.download import RemoteFile, download
+from slvr.ingest.download import PATIENT, QUICK, RemoteFile, download
 from slvr.ingest.expected import Expected
 from slvr.ingest.recipe import ClipPlan
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
@@ -86,7 +87,7 @@ class EvaluationSet(ABC):
             )
         selection = self.samples(files)
         self._check_content(selection, files)
-        splits = self._class_splits(cache)
+        splits, without = self._class_splits(cache)
         digest = hashlib.sha256(json.dumps(splits).encode()).hexdigest()
         private = {"source", "split_file", "_volumes"}
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -100,7 +101,7 @@ class EvaluationSet(ABC):
             },
             options={k: v for k, v in options.items() if k not in private}
             | ({"class_splits_sha256": digest} if splits else {}),
-            notes=(*notes, *selection.notes),
+            notes=(*notes, *without, *selection.notes),
             extra={"class_splits": splits} if splits else {},
             expected=Expected(
                 *(self.N_CLIPS, self.N_CLASSES, self.KNOWN_DIFFERENCE, self.PER_CLASS),
@@ -134,12 +135,24 @@ class EvaluationSet(ABC):
                 f"{self.N_CLIPS} clips; remove it to fetch it again"
             )
 
-    def _class_splits(self, cache: Path) -> ClassSplits:
+    def _class_splits(self, cache: Path) -> tuple[ClassSplits, list[str]]:
+        """The class lists, and a note where they could not be had.
+
+        Nothing is made of them but an entry of the manifest, so that a set that is on this disk
+        needs no network: one look, and it goes on without.
+        """
         if self.split_file is not None:
-            return read_json(Path(self.split_file))
+            return read_json(Path(self.split_file)), []
         if self.CLASS_SPLITS is None:
-            return {}
-        return download_class_splits(*self.CLASS_SPLITS, cache / "class_splits")
+            return {}, []
+        folder = cache / "class_splits"
+        patience = PATIENT if self.source is None else QUICK
+        try:
+            return download_class_splits(*self.CLASS_SPLITS, folder, patience), []
+        except OSError as error:
+            if self.source is None:
+                raise
+            return {}, [f"ingested without the benchmark's class lists: {sentence(error)}"]
 
     def _planned(self, sample: Sample) -> Clip:
         seconds = self.NOMINAL_S if sample.duration_s is None else sample.duration_s

@@ -54,6 +54,7 @@ class Inspect:
 def verify(options: Verify) -> int:
     """Checks a shard directory; returns the exit code."""
     from slvr.command.progress import track
+    from slvr.shards.copies import count_copies
     from slvr.shards.read import ShardDirectory
     from slvr.shards.verify import verify as find_damages
 
@@ -68,6 +69,7 @@ def verify(options: Verify) -> int:
         print(f"{directory.path}: damaged, as above; ingest the data set again to mend it")
         return FAILED
     print(f"{directory.path}: intact, {n_clips} clips in {len(shards)} shards")
+    print(count_copies(directory.pcm_sha256()))
     return DONE
 
 
@@ -99,12 +101,14 @@ def diff(options: Diff) -> int:
 def inspect(options: Inspect) -> int:
     """Writes the page of a shard directory; returns the exit code."""
     from slvr.ingest.looks.inspect import PAGE, page
+    from slvr.shards.copies import count_copies
     from slvr.shards.files import write_text
     from slvr.shards.read import ShardDirectory
 
     directory = ShardDirectory.open(options.directory)
     out = Path(options.out or directory.path / PAGE)
     write_text(out, page(directory, options.seed))
+    print(count_copies(directory.pcm_sha256()))
     print(f"page: {out}")
     return DONE
 

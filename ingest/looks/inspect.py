@@ -15,6 +15,7 @@ from scipy.signal import stft
 from slvr.command.page import render
 from slvr.command.pictures import sound_url, spectrum_url
 from slvr.shards.clip import OK
+from slvr.shards.copies import count_copies
 from slvr.shards.read import ClipDataset, ShardDirectory
 
 PAGE = "inspect.html"
@@ -53,6 +54,7 @@ def page(directory: ShardDirectory, seed: int = 0) -> str:
         "looks/inspect.html.j2",
         manifest=manifest,
         summary=_summary(rows, seconds),
+        copies=f"{str(count_copies(there['pcm_sha256'])).capitalize()}.",
         availability=_availability(rows),
         durations=_durations(seconds) if len(there) else None,
         levels=_levels(levels_db, len(there)) if len(there) else None,

@@ -9,7 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
+from slvr.command.line import sentence
 from slvr.ingest.decode import decoded_clip
+from slvr.ingest.download import PATIENT, QUICK
 from slvr.ingest.recipe import ClipPlan, Politeness
 from slvr.ingest.youtube.failures import redact
 from slvr.ingest.youtube.fetch import Fetchers, missing_javascript_runtime
@@ -17,6 +19,7 @@ from slvr.ingest.youtube.options import FetchOptions
 from slvr.ingest.youtube.segments import (
     Segment,
     download_csv,
+    is_label,
     is_youtube_id,
     read_ids,
     read_label_names,
@@ -135,8 +138,10 @@ class AudioSet:
 
     def plan(self, cache: Path) -> ClipPlan:
         """The segments of the list that were chosen, with the display names of their labels."""
-        names = read_label_names(self.label_names or download_csv("labels", cache))
+        names, without = self._names(cache)
         clips = self._chosen(self._listed(cache), names)
+        if without:  # the ids are kept in their place
+            names = {label: label for label in sorted({x for clip in clips for x in clip.labels})}
         unknown = {label for clip in clips for label in clip.labels} - names.keys()
         if unknown:
             raise ValueError(
@@ -155,8 +160,30 @@ class AudioSet:
                 "classes": list(self.classes),
                 "limit": self.limit,
             },
-            notes=self._notes(clips),
+            notes=(*self._notes(clips), *without),
         )
+
+    def _names(self, cache: Path) -> tuple[dict[str, str], list[str]]:
+        """The display name of each label; for a list of the user's own, a note where none are had.
+
+        What is on this disk needs no network: Google's list gets one look.
+        """
+        if self.label_names:
+            return read_label_names(self.label_names), []
+        own_list = self.from_manifest or self.segments
+        try:
+            return read_label_names(
+                download_csv("labels", cache, QUICK if own_list else PATIENT)
+            ), []
+        except OSError as error:
+            if not own_list:
+                raise
+            if names := [text for text in self.classes if not is_label(text)]:
+                raise ValueError(
+                    f"--classes {names[0]}: no names of classes are there: {sentence(error)}; or "
+                    "give ids such as /m/09x0r"
+                ) from error
+            return {}, [f"labels keep their ids in place of names: {sentence(error)}"]
 
     def _listed(self, cache: Path) -> list[Clip]:
         """Every clip of the list that is the source of this plan."""
@@ -189,7 +216,7 @@ class AudioSet:
                 )
             chosen = [clip for clip in chosen if clip.source.id in wanted]
         if self.classes:
-            labels = {_label(text, names) for text in self.classes}
+            labels = {_label(text, names) if names else text for text in self.classes}
             chosen = [clip for clip in chosen if labels.intersection(clip.labels)]
         if not chosen:
             raise ValueError("no clip of the list is left; choose other --ids, --classes, --subset")

@@ -23,7 +23,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from slvr.ingest.download import RemoteFile, checksum_fault, download
+from slvr.ingest.download import PATIENT, Patience, RemoteFile, checksum_fault, download
 from slvr.shards.clip import Event
 
 logger = logging.getLogger(__name__)
@@ -223,6 +223,11 @@ def is_youtube_id(text: str) -> bool:
     return _YOUTUBE_ID.fullmatch(text) is not None
 
 
+def is_label(text: str) -> bool:
+    """Whether a text is an ontology id."""
+    return _LABEL.fullmatch(text) is not None
+
+
 def read_ids(path: str | Path) -> tuple[str, ...]:
     """The YouTube ids of a text file: one on each line, `#` begins a comment.
 
@@ -292,7 +297,7 @@ def _fresh_copy_hint() -> str:
     return f"Take a fresh copy from {HOMEPAGE}"
 
 
-def download_csv(name: str, cache: Path) -> Path:
+def download_csv(name: str, cache: Path, patience: Patience = PATIENT) -> Path:
     """The path of an official csv, fetched on the first call and kept in the cache.
 
     A checksum that differs from the copy we know is logged as a warning with both sums, not
@@ -301,6 +306,7 @@ def download_csv(name: str, cache: Path) -> Path:
     Args:
         name: a key of `OFFICIAL`.
         cache: folder for the file; made if missing.
+        patience: with Google's server.
 
     Raises:
         OSError: the file could not be fetched or stored; says which URL and what to do instead.
@@ -308,7 +314,8 @@ def download_csv(name: str, cache: Path) -> Path:
     official = OFFICIAL[name]
     option = "--label-names" if name == "labels" else "--segments"
     file = RemoteFile(official.url.rpartition("/")[2], (official.url,))
-    download([file], cache, instead=f"give your own csv with {option} FILE")
+    own = f"give your own csv with {option} FILE"
+    download([file], cache, instead=own, patience=patience)
     path = cache / file.name
     if official.sha256 and (fault := checksum_fault(path, f"sha256:{official.sha256}")):
         logger.warning("%s: %s: the list may have changed", path, fault)

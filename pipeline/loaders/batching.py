@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Ints = npt.NDArray[np.int64]
+from slvr.pipeline.loaders.order import Ints, Order
+
 Pcm = npt.NDArray[np.int16]
 
 
@@ -68,12 +69,21 @@ class Loader(Protocol):
         ...
 
 
-def drawn_clips(n: int, batching: Batching, first_step: int) -> Iterator[tuple[Ints, Ints]]:
+def drawn_clips(
+    recordings: Ints, batching: Batching, first_step: int
+) -> Iterator[tuple[Ints, Ints]]:
     """For each step the epochs (B,) and the clips (B,) of this process's share.
 
-    Clip number p of the run is number p mod n of a permutation drawn from (seed, epoch p // n), so
-    that nothing is lost or repeated, whatever the batch size and the number of processes.
+    Clip number p of the run is number p mod N of epoch p // N, see `Order`, so that nothing is
+    lost or repeated, whatever the batch size; W processes draw the clips of one, each its share.
+
+    Args:
+        recordings: (N,) of each clip.
+        batching: what a step takes.
+        first_step: of the run.
     """
+    n = len(recordings)
+    orders = Order(recordings, batching.batch * batching.world, batching.seed)
     order, order_epoch = np.empty(0, np.int64), -1
     step = first_step
     while True:
@@ -82,7 +92,7 @@ def drawn_clips(n: int, batching: Batching, first_step: int) -> Iterator[tuple[I
         clips = np.empty_like(within)
         for epoch in range(epochs[0], epochs[-1] + 1):
             if epoch != order_epoch:
-                order = np.random.default_rng([batching.seed, epoch]).permutation(n)
+                order = orders.epoch(epoch)
                 order_epoch = epoch
             here = epochs == epoch
             clips[here] = order[within[here]]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from slvr.pipeline.loaders.batching import Batch, Batching, Ints, cut_batch, drawn_clips
+from slvr.pipeline.loaders.batching import Batch, Batching, cut_batch, drawn_clips
+from slvr.pipeline.loaders.order import Ints
 from slvr.shards.read import ClipDataset
 
 
@@ -33,7 +34,7 @@ class ClipLoader:
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
         """Endless batches, pinned where there is CUDA."""
-        steps = drawn_clips(len(self._clips), self._batching, first_step)
+        steps = drawn_clips(self._clips.recordings, self._batching, first_step)
         return by_workers(_Cuts(self._clips, self._batching), self._workers, steps)
 
 

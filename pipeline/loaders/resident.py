@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from slvr.pipeline.loaders.batching import Batch, Batching, Ints, cut_starts, drawn_clips
+from slvr.pipeline.loaders.batching import Batch, Batching, cut_starts, drawn_clips
+from slvr.pipeline.loaders.order import Ints
 from slvr.shards.read import ClipDataset
 
 _MEMINFO = Path("/proc/meminfo")
@@ -47,6 +48,7 @@ class Resident:
         """
         self._batching = batching
         self._keys = np.array(clips.keys, object)
+        self._recordings = clips.recordings
         self._n_samples = _n_samples(clips, batching)
         self._first = np.cumsum(self._n_samples) - self._n_samples
         n_samples = int(self._n_samples.sum())
@@ -71,7 +73,7 @@ class Resident:
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
         """Endless batches on the device."""
-        for epochs, clips in drawn_clips(len(self._first), self._batching, first_step):
+        for epochs, clips in drawn_clips(self._recordings, self._batching, first_step):
             starts = cut_starts(self._batching, epochs, clips, self._n_samples[clips])
             rows = torch.from_numpy(self._first[clips] + starts)
             rows = rows.to(self._cuts.device, non_blocking=True)
