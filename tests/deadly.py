@@ -42,10 +42,10 @@ def die_at_start(pipe: Any) -> None:
 
 
 def raise_what_does_not_pickle(name: str) -> None:
-    class Local(Exception):
+    class LocalError(Exception):
         pass
 
-    raise Local(name)
+    raise LocalError(name)
 
 
 @dataclass(frozen=True)

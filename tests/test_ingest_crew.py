@@ -39,7 +39,7 @@ def test_what_a_call_raises_comes_back_and_the_worker_goes_on() -> None:
         with pytest.raises(UnicodeDecodeError) as raised:
             one.call(deadly.measure, "raise")
         assert "in strike" in raised.value.__notes__[0]
-        with pytest.raises(RuntimeError, match="Local: x"):
+        with pytest.raises(RuntimeError, match="LocalError: x"):
             one.call(deadly.raise_what_does_not_pickle, "x")
         (process,) = one._processes
         assert one.call(deadly.measure, "fine") == 4.0 and one._processes == {process}
@@ -73,7 +73,7 @@ def test_stopping_ends_calls_in_the_middle_and_later_ones() -> None:
 
 def test_a_worker_that_cannot_start_is_no_fault_of_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "_serve", deadly.die_at_start)
-    with Crew(1) as one, pytest.raises(ChildProcessError, match="could not start.*exit code 1"):
+    with Crew(1) as one, pytest.raises(ChildProcessError, match=r"could not start.*exit code 1"):
         one.each(deadly.measure, ["a"], lambda name, how: how)
 
 

@@ -19,8 +19,8 @@ AMR = b"#!AMR\n" + (b"\x3c" + bytes(31)) * 50
 """A second of AMR narrow band; the frames hold 12.2 kbit/s."""
 
 
-def write_wav(path: Path | bytes, seed: int = 0) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+def write_wav(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(os.fsencode(path), noise(8000, seed), 16_000)
 
 
@@ -63,11 +63,10 @@ def test_names_with_a_colon_are_names(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_utf_8_are_escaped(tmp_path: Path) -> None:
-    root = os.fsencode(tmp_path) + b"/t\xf6ne"
-    write_wav(root + b"/birds/caf\xe9.wav", 1)
-    write_wav(root + b"/birds/caf\xc3\xa9.wav", 2)
-    write_wav(root + b"/v\xf6gel/a.wav", 3)
-    write_wav(root + b"/birds/back\\slash \\xe9.wav", 4)
+    names = (b"birds/caf\xe9.wav", "birds/café.wav".encode(), b"v\xf6gel/a.wav")
+    root = tmp_path / os.fsdecode(b"t\xf6ne")
+    for i, name in enumerate((*names, rb"birds/back\slash \xe9.wav")):
+        write_wav(root / os.fsdecode(name), i)
     done = run("ingest", "folder", os.fsdecode(b"t\xf6ne"), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = rows_of(tmp_path / "shards" / r"t\xf6ne")
@@ -80,7 +79,7 @@ def test_names_that_are_no_utf_8_are_escaped(tmp_path: Path) -> None:
     assert len({row["pcm_sha256"] for row in rows.values()}) == 4
     assert run("ingest", "verify", r"shards/t\xf6ne", cwd=tmp_path).returncode == 0
 
-    write_wav(root + b"/birds/caf\\xe9.wav", 5)
+    write_wav(root / r"birds/caf\xe9.wav", 5)
     done = run("ingest", "folder", os.fsdecode(b"t\xf6ne"), "--out", "t", cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert r"two files are written birds/caf\xe9.wav" in done.stderr
@@ -102,8 +101,8 @@ def test_readable_endings_are_read_and_the_others_are_named(tmp_path: Path) -> N
         write_coded(root / f"c.{ending}", container, codec, rate)
     (root / "voice.amr").write_bytes(AMR)
     write_wav(root / "x.wav")
-    os.rename(root / "x.wav", root / "recording of 12.30")
-    os.rename(root / "c.mka", root / "no_ending")
+    (root / "x.wav").rename(root / "recording of 12.30")
+    (root / "c.mka").rename(root / "no_ending")
     for name in ("index.ts", "README", "list.m3u8", "list.m3u", "list.pls", "all.ffconcat"):
         (root / name).write_text("#EXTM3U\nx.wav\n")
     (root / "photo").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00")
@@ -146,7 +145,8 @@ def test_git_lfs_pointers_are_rows(tmp_path: Path) -> None:
     done = run("ingest", "folder", "in", "--out", "s", cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "no clip is ok: s/clips.parquet lists them" in done.stdout
-    assert {row["status"] for row in rows_of(tmp_path / "s").values()} == {"corrupt"}
+    rows = rows_of(tmp_path / "s")
+    assert len(rows) == 4 and "ok" not in {row["status"] for row in rows.values()}
 
 
 def test_what_to_type_to_accept_failures(tmp_path: Path) -> None:
