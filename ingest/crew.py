@@ -115,13 +115,13 @@ class Crew:
             ChildProcessError: no process can be started.
             Exception: what work raised.
         """
+        asked = pickle.dumps((work, args))
         worker = self._free.get()
-        succeeded: bool
         try:
             if worker is None:
                 worker = self._start()
-            worker.pipe.send_bytes(pickle.dumps((work, args)))
-            succeeded, result = pickle.loads(worker.pipe.recv_bytes())
+            worker.pipe.send_bytes(asked)
+            answer = worker.pipe.recv_bytes()
         except BaseException as error:
             how = self._end(worker)
             worker = None
@@ -131,11 +131,12 @@ class Crew:
                 raise CrashedError(how) from error
             raise
         finally:
-            self._free.put(worker)
+            self._free.put(worker)  # before the answer is read: another thread has the next call
+        succeeded, result = pickle.loads(answer)
         if not succeeded:
             raise result
-        answer: Result = result
-        return answer
+        given: Result = result
+        return given
 
     def stop(self) -> None:
         """Ends every process, also in the middle of a call."""

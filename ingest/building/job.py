@@ -192,7 +192,8 @@ def _write_shards(
         online = cast(OnlineRecipe, recipe)
         pace = Pace(online.politeness)
         make = AttemptingMaker(online, codec, spool, ledger, pace, crew)
-    with threads_of(crew, workers) as pool:
+    # offline, the next task waits in a thread for the first process that is free
+    with threads_of(crew, workers if recipe.ONLINE else 2 * workers) as pool:
         clips = (clip for clips in pending.values() for clip in clips)
         made = in_order(pool, make, tasks_of(clips, task_s), window=4 * workers + 16)
         try:
