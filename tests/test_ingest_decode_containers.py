@@ -1,8 +1,11 @@
 """What containers declare of themselves, held against what is in them."""
 
+import ast
 import functools
 import io
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import soundfile
 from fuzz_decode import DECLARED, ENCODED_S, FRAGMENTS, KINDS, UNDECLARED, by_ffmpeg, by_soundfile
 from slvr.ingest.decode import decode_file
 from slvr.ingest.recipe import ClipFailure
+from slvr.shards.clip import STATUSES
 
 
 def faststart(content: bytes) -> bytes:
@@ -214,3 +218,21 @@ def test_silence_and_quiet_sound_are_told_apart() -> None:
     both[8000:, 0] = one[8000:] * 1e-2
     assert outcome(stored(both), 0.5, 1.0)[0] == "ok"
     assert outcome(stored(both), 0.0, 0.5)[1] == "channels_cancel"
+
+
+def test_the_page_for_people_has_every_reason() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "audio-files.md").read_text(encoding="utf-8")
+    told, status = set(), ""
+    for line in page.split("## Statuses and reasons")[1].splitlines():
+        if match := re.match(r"\| (?:`(\w+)`)? ?\| `(\w+)` \|(.+)\|(.+)\|", line):
+            status = match[1] or status
+            assert match[3].strip() and match[4].strip()
+            told.add((status, match[2]))
+    raised = set()
+    for path in (root / "ingest" / "decode").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ClipFailure":
+                raised.add(tuple(ast.literal_eval(argument) for argument in node.args[:2]))
+    assert told == raised
+    assert all(status in STATUSES for status, _ in told)

@@ -87,13 +87,9 @@ def growth(folder: Path) -> None:
     for minutes in MINUTES:
         path = folder / f"{minutes}.m4a"
         path.write_bytes(m4a(60 * minutes))
-        pairs = [
-            (
-                cpu_s(lambda path=path: decode_file(path, max_s=7200)),
-                cpu_s(lambda path=path: plain(path)),
-            )
-            for _ in range(TURNS)
-        ]
+        here = functools.partial(decode_file, path, max_s=7200)
+        there = functools.partial(plain, path)
+        pairs = [(cpu_s(here), cpu_s(there)) for _ in range(TURNS)]
         ours.append(min(pair[0] for pair in pairs))
         theirs.append(min(pair[1] for pair in pairs))
         ratio = ours[-1] / theirs[-1]
