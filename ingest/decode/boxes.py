@@ -60,7 +60,7 @@ def mp4_declaration(data: Bytes) -> Declaration:
         return Declaration(ends=True, notes=notes)
     indexes = [box for box in boxes if box.name == b"sidx"]
     length_s = fragments_s or (_indexed_s(data, indexes[0]) if len(indexes) == 1 else None)
-    return Declaration(length_s, ends=b"mfra" in names, notes=notes)
+    return Declaration(length_s, ends=b"mfra" in names, notes=notes, by_decoder=False)
 
 
 def _boxes(data: Bytes, at: int, end: int) -> Iterator[_Box]:

@@ -229,11 +229,9 @@ class _Batch:
         channels = []
         for kept in self._planes:
             stored = np.concatenate(kept)
-            channel = stored.astype(np.float32, copy=False)
-            if packed == "u8":
-                channel = channel - np.float32(128)
-            channels.append(channel if scale == 1.0 else channel * np.float32(scale))
-        return Piece(tuple(channels), rate_hz, self._at_s)
+            channel = stored if packed == "s16" else stored.astype(np.float32, copy=False)
+            channels.append(channel - np.float32(128) if packed == "u8" else channel)
+        return Piece(tuple(channels), rate_hz, self._at_s, scale)
 
 
 def _kind(frame: av.AudioFrame) -> tuple[str, int, int]:

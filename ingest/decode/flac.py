@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from slvr.ingest.decode.content import Bytes
-from slvr.ingest.decode.declaration import Declaration, inconsistent
+from slvr.ingest.decode.declaration import Declaration, cut_off, inconsistent
 from slvr.ingest.recipe import ClipFailure
 
 _RATES_HZ = (0, 88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)
@@ -54,20 +54,33 @@ def stream_info(data: Bytes, at: int) -> StreamInfo:
     return info
 
 
-def flac_declaration(data: Bytes, info: StreamInfo) -> Declaration:
-    """What the first block says, held against the last frame.
+def flac_declaration(data: Bytes, at: int, info: StreamInfo) -> Declaration:
+    """What the first block of the FLAC at byte `at` says, held against the last frame.
 
     Raises:
-        ClipFailure: the last frame lies beyond the declared end.
+        ClipFailure: the last frame ends elsewhere than declared.
     """
     if not info.n_samples:
         return Declaration(notes=("the writer did not know the length",))
-    last = _last_frame(data, info)
-    if last and last.first + last.n_samples > info.n_samples:
-        raise inconsistent(
-            f"{info.n_samples} samples, the last frame ends at {last.first + last.n_samples}"
-        )
+    first, last = _frame(*_first_frame(data, at), info), _last_frame(data, info)
+    if first and last:
+        # a FLAC cut out of another one counts on from there
+        n = last.first + last.n_samples - first.first
+        if n > info.n_samples:
+            raise inconsistent(f"frames for {n} samples, header says {info.n_samples}")
+        if n < info.n_samples:
+            raise cut_off(f"frames for {n} samples, header says {info.n_samples}")
     return Declaration(info.n_samples / info.rate_hz, ends=True)
+
+
+def _first_frame(data: Bytes, at: int) -> tuple[bytes, int]:
+    """Bytes that begin with the first frame, behind all blocks, and 0."""
+    at += 4
+    while len(head := data[at : at + 4]) == 4:
+        at += 4 + int.from_bytes(head[1:], "big")
+        if head[0] & 128:
+            break
+    return data[at : at + 16], 0
 
 
 def _last_frame(data: Bytes, info: StreamInfo) -> _Frame | None:
@@ -84,7 +97,7 @@ def _last_frame(data: Bytes, info: StreamInfo) -> _Frame | None:
 def _frame(tail: bytes, at: int, info: StreamInfo) -> _Frame | None:
     """The frame whose header is at `at`, or None where none of this stream's is."""
     head = tail[at : at + 16]
-    if len(head) < 16 or not head[2] >> 4 or head[3] & 1:
+    if len(head) < 16 or head[0] != 255 or not head[2] >> 4 or head[3] & 1:
         return None
     channels, n_bits = head[3] >> 4, _BITS[head[3] >> 1 & 7]
     if channels > 10 or (channels < 8 and channels + 1 != info.channels):

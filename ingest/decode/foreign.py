@@ -5,11 +5,11 @@ import re
 from slvr.ingest.decode.content import Bytes
 from slvr.ingest.recipe import ClipFailure
 
+_PROLOGUE = re.compile(r"(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)+", re.IGNORECASE | re.DOTALL)
 _PLAYLIST = re.compile(
-    r"#EXT(M3U|INF|-X-)|ffconcat\s+version|\[playlist\]|\[Reference\]|<(\?xml[^>]*>\s*)?(<!--.*?-->\s*)?"
-    r"(<!DOCTYPE[^>]*>\s*)?(MPD|smil|asx|playlist|wpl|SmoothStreamingMedia)\b|<asx\b|<smil\b|<MPD\b"
-    r"|RTSPtext|v=0\r?\no=|SMIL|(https?|rtsp|rtmp|mms|file)://\S+\s*$",
-    re.IGNORECASE | re.DOTALL,
+    r"#EXT(M3U|INF|-X-)|ffconcat\s+version|\[playlist\]|\[Reference\]|RTSPtext|v=0\r?\no="
+    r"|<(MPD|smil|asx|playlist|wpl|SmoothStreamingMedia)\b|(https?|rtsp|rtmp|mms|file)://\S+\s*$",
+    re.IGNORECASE,
 )
 _LFS = b"version https://git-lfs.github.com/spec/"
 
@@ -28,8 +28,8 @@ def refuse_foreign(data: Bytes) -> None:
     text = _text(head)
     if text is None:
         return
-    text = text.lstrip("\ufeff \t\r\n\0")
-    if _PLAYLIST.match(text):
+    prologue = _PROLOGUE.match(text)
+    if _PLAYLIST.match(text[prologue.end() if prologue else 0 :]):
         raise ClipFailure("corrupt", "playlist", "a list of other files, which are not opened")
     if text[:9].lower().startswith(("<!doctype", "<html", "<?xml", "{")):
         raise ClipFailure("corrupt", "not_audio", "a text document")
@@ -37,8 +37,6 @@ def refuse_foreign(data: Bytes) -> None:
 
 def _text(head: bytes) -> str | None:
     """The beginning as text, or None where it is none."""
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = head.decode("utf-16", "replace")
-        return text if text[:64].isascii() else None
-    text = head[3 if head[:3] == b"\xef\xbb\xbf" else 0 :].decode("latin-1")
-    return text if "\0" not in text[:32] else None
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = head.decode("utf-16" if wide else "utf-8", "replace").lstrip("\ufeff \t\r\n\0")
+    return text if text and text[:32].isascii() and "\0" not in text[:32] else None

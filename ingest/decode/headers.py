@@ -8,14 +8,16 @@ from slvr.ingest.decode.content import Bytes
 from slvr.ingest.decode.declaration import (
     TOLERANCE_S,
     Declaration,
+    check_rate,
     check_there,
     cut_off,
     inconsistent,
 )
-from slvr.ingest.recipe import ClipFailure
 
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 """Encoding -> bytes of a sample; others are packed."""
+_AU_CHANNELS = (1, 2, 4, 6, 8, 12, 16)
+"""The header holds nothing that a wrong number would contradict."""
 
 
 def au_declaration(data: Bytes) -> Declaration:
@@ -28,8 +30,9 @@ def au_declaration(data: Bytes) -> Declaration:
     if len(data) < 24:
         raise cut_off("the file ends inside its header")
     at, size, encoding, rate_hz, channels = struct.unpack(f"{order}5I", data[4:24])
-    if rate_hz == 0:
-        raise ClipFailure("corrupt", "bad_rate", "0 samples a second")
+    check_rate(rate_hz)
+    if channels not in _AU_CHANNELS:
+        raise inconsistent(f"{channels} channels")
     if size == 0xFFFFFFFF:
         return Declaration(notes=("the writer left the sizes open",))
     bytes_per_s = rate_hz * channels * _AU_BYTES.get(encoding, 1)
@@ -61,10 +64,9 @@ def caf_declaration(data: Bytes) -> Declaration:
             return Declaration(notes=("the writer left the sizes open",))
         if size < 0 or not name.isascii():
             raise inconsistent(f"{len(data) - at + 12} bytes at {at - 12} are no chunk")
-        if name == b"desc" and size >= 32:
+        if name == b"desc" and len(data) >= at + 24:
             rate_hz, _, _, packet, frames = struct.unpack(">d4sIII", data[at : at + 24])
-            if not (math.isfinite(rate_hz) and rate_hz >= 1):
-                raise ClipFailure("corrupt", "bad_rate", f"{rate_hz} samples a second")
+            check_rate(rate_hz if math.isfinite(rate_hz) else 0)
             bytes_per_s = rate_hz * packet / frames if packet and frames else 1000.0
         if name == b"data":
             notes, found = check_there(len(data) - at, size, bytes_per_s), True
@@ -85,8 +87,10 @@ def nist_declaration(data: Bytes) -> Declaration:
     header_bytes = int(match[1]) if (match := re.match(rb"NIST_1A\s+(\d{1,8})", data[:32])) else 0
     fields = dict(re.findall(rb"(\w+) -i (\d{1,15})\s", data[:header_bytes]))
     n = int(fields.get(b"sample_count", 0))
-    block = int(fields.get(b"channel_count", 1)) * int(fields.get(b"sample_n_bytes", 2))
     rate_hz = int(fields.get(b"sample_rate", 0))
+    if rate_hz:
+        check_rate(rate_hz)
+    block = int(fields.get(b"channel_count", 1)) * int(fields.get(b"sample_n_bytes", 2))
     if not (n and rate_hz) or b"shorten" in data[:header_bytes]:
         return Declaration()
     return _exact(len(data) - header_bytes, n * block, rate_hz * block)

@@ -142,14 +142,16 @@ def _decode(sound: Sound, start_s: float | None, end_s: float | None, max_s: flo
     notes = [*sound.declaration.notes, *heard.notes] if whole else list(heard.notes)
     notes += _length_notes(sound, heard, start_s or 0.0, end_s)
     pcm = np.rint(heard.mono * np.float32(32768))
-    n_clipped = int(np.count_nonzero(np.abs(pcm + 0.5) > 32768))
-    pcm = np.clip(pcm, -32768, 32767).astype(np.int16)
     if len(pcm) == 0:
         raise ClipFailure("too_short", "no_samples", "0 samples")
-    _refuse_silent(heard, pcm)
+    n_clipped = 0
+    if pcm.max() > 32767 or pcm.min() < -32768:
+        n_clipped = int(np.count_nonzero(pcm > 32767) + np.count_nonzero(pcm < -32768))
+        pcm = np.clip(pcm, -32768, 32767)
+    _refuse_silent(heard, bool(pcm.any()))
     if n_clipped > CLIPPED_SHARE * len(pcm):
         notes.append(f"{100 * n_clipped / len(pcm):.1f} % of the samples are beyond full scale")
-    return Decoded(pcm, "; ".join(notes))
+    return Decoded(pcm.astype(np.int16), "; ".join(notes))
 
 
 def _timeline(sound: Sound, start_s: float, end_s: float | None, max_s: float) -> Timeline:
@@ -187,12 +189,14 @@ def _length_notes(sound: Sound, heard: Heard, start_s: float, end_s: float | Non
     if declared_s is not None and found_s < min(declared_s, end_s) - TOLERANCE_S:
         raise cut_off(f"{found_s:.3f} s, header says {declared_s:.3f} s")
     if end_s - found_s > TOLERANCE_S:
+        if sound.trims and declared_s and declared_s < found_s < declared_s + TOLERANCE_S:
+            found_s = declared_s  # the rest fills the last frame
         detail = f"ends at {found_s:.3f} s, segment {start_s:.3f} to {end_s:.3f} s"
         raise ClipFailure("too_short", "source_ends_early", detail)
     return [f"source ends {end_s - found_s:.3f} s before the segment"]
 
 
-def _refuse_silent(heard: Heard, pcm: npt.NDArray[np.int16]) -> None:
+def _refuse_silent(heard: Heard, sounds: bool) -> None:
     audible = heard.channels_power > 0.25 * 2**-30  # half of the smallest step
     if audible and heard.power < CANCELLED * heard.channels_power:
         level_db = 10 * np.log10(heard.channels_power)
@@ -201,5 +205,5 @@ def _refuse_silent(heard: Heard, pcm: npt.NDArray[np.int16]) -> None:
             "channels_cancel",
             f"the channels' average is silence, each has {level_db:.0f} dB",
         )
-    if not pcm.any():
-        raise ClipFailure("silent", "all_zero", f"{len(pcm)} samples")
+    if not sounds:
+        raise ClipFailure("silent", "all_zero", f"{len(heard.mono)} samples")

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slvr.ingest.decode.content import Bytes
-from slvr.ingest.decode.declaration import Declaration, check_there, cut_off, inconsistent
+from slvr.ingest.decode.declaration import (
+    Declaration,
+    check_rate,
+    check_there,
+    cut_off,
+    inconsistent,
+)
 from slvr.ingest.recipe import ClipFailure
 
 _W64_GUID_TAIL = bytes.fromhex("2e91cf11a5d628db04c10000")
@@ -16,6 +22,10 @@ _W64_RIFF = b"riff" + _W64_GUID_TAIL
 _USUAL_RATES_HZ = frozenset(
     {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000}
 )
+_PLAIN = (1, 3, 6, 7, 0xFFFE)
+"""Format tags: integers, floats, A-law, mu-law, extensible. Others' bytes a second are a guess."""
+_PACKED_BYTES_PER_S = 640
+"""Of the codecs with the fewest; so little may be missing of those whose bytes differ."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,30 @@ def is_wave(data: Bytes) -> bool:
     )
 
 
+def is_avi(data: Bytes) -> bool:
+    """Whether a file is an AVI."""
+    return data[:4] == b"RIFF" and data[8:12] == b"AVI "
+
+
+def avi_declaration(data: Bytes) -> Declaration:
+    """What the outermost chunks of an AVI say; one beyond 1 GB has several.
+
+    Raises:
+        ClipFailure: the last one is cut.
+    """
+    at = 0
+    while data[at : at + 4] == b"RIFF" and len(head := data[at : at + 8]) == 8:
+        size = struct.unpack_from("<I", head, 4)[0]
+        if _left_open(size, 32):
+            return Declaration(notes=("the writer left the sizes open",))
+        if at + 8 + size > len(data):
+            raise cut_off(f"{len(data)} bytes, header says {at + 8 + size}")
+        at += 8 + size + size % 2
+    trailing = len(data) - at
+    notes = (f"{trailing} bytes after the last chunk",) if trailing > 0 else ()
+    return Declaration(ends=True, notes=notes)
+
+
 def wave_declaration(data: Bytes) -> Declaration:
     """What the chunks say.
 
@@ -64,7 +98,7 @@ def wave_declaration(data: Bytes) -> Declaration:
     """
     form = _form(data)
     sizes_64: dict[bytes, int] = {}
-    layout = _Layout(0, 0, 0)
+    layout = _Layout(0, 0)
     for chunk in _chunks(data, form):
         body = data[chunk.at : chunk.at + min(chunk.size, 64)]
         if chunk.name == b"ds64" and len(body) >= 16:
@@ -83,11 +117,11 @@ def wave_declaration(data: Bytes) -> Declaration:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Rate and bytes as the format chunk says; 0 for unknown."""
+    """Rate and bytes as the format chunk says; 0 for unknown, as in packed codecs."""
 
     rate_hz: int
     bytes_per_s: int
-    block_bytes: int
+    n_bytes: int = 0
 
 
 def _form(data: Bytes) -> _Form:
@@ -130,30 +164,28 @@ def _chunks(data: Bytes, form: _Form, at: int | None = None) -> Iterator[_Chunk]
 def _wave_layout(body: bytes, order: str) -> _Layout:
     if len(body) < 16:
         raise inconsistent(f"the format chunk has {len(body)} bytes, expected 16")
-    _, _, rate_hz, bytes_per_s, block, _ = struct.unpack_from(f"{order}HHIIHH", body)
+    tag, _, rate_hz, bytes_per_s, block, _ = struct.unpack_from(f"{order}HHIIHH", body)
     if rate_hz == 0:
         raise ClipFailure("corrupt", "bad_rate", "0 samples a second")
     implied_hz = bytes_per_s // block if block else 0
     if implied_hz != rate_hz and implied_hz in _USUAL_RATES_HZ and rate_hz not in _USUAL_RATES_HZ:
         raise inconsistent(f"{rate_hz} samples a second, but bytes for {implied_hz}")
-    return _Layout(rate_hz, bytes_per_s or rate_hz * block, block)
+    return _Layout(rate_hz, rate_hz * block if tag in _PLAIN else 0)
 
 
 def _aiff_layout(body: bytes) -> _Layout:
     if len(body) < 18:
         raise inconsistent(f"the common chunk has {len(body)} bytes, expected 18")
-    channels, _, bits, exponent, mantissa = struct.unpack_from(">HIHHQ", body)
+    channels, frames, bits, exponent, mantissa = struct.unpack_from(">HIHHQ", body)
     rate_hz = int(mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)) if exponent < 16500 else 0
-    if rate_hz == 0:
-        raise ClipFailure("corrupt", "bad_rate", "0 samples a second")
+    check_rate(rate_hz)
     block = channels * ((bits + 7) // 8)
-    return _Layout(rate_hz, rate_hz * block, block)
+    return _Layout(rate_hz, rate_hz * block, frames * block)
 
 
 def _samples(data: Bytes, form: _Form, chunk: _Chunk, layout: _Layout) -> Declaration:
     """What follows from the size of the samples' chunk."""
     there = len(data) - chunk.at
-    bytes_per_s = layout.bytes_per_s or 176_400
     n_bits = 64 if form.wide else 32
     size = chunk.size + 24 if form.wide and chunk.size else chunk.size
     if _left_open(size, n_bits) and not (chunk.size == 0 and _tiles(data, form, chunk.at)):
@@ -163,7 +195,9 @@ def _samples(data: Bytes, form: _Form, chunk: _Chunk, layout: _Layout) -> Declar
             filled = struct.pack(f"{form.order}I", there)
             instead = data[: chunk.at - 4] + filled + data[chunk.at :]
         return Declaration(notes=notes, instead=instead)
-    notes = check_there(there, chunk.size, bytes_per_s)
+    notes = check_there(there, chunk.size, layout.bytes_per_s or _PACKED_BYTES_PER_S)
+    if data[8:12] == b"AIFF" and abs(layout.n_bytes + 8 - chunk.size) > 0.1 * layout.bytes_per_s:
+        raise inconsistent(f"frames of {layout.n_bytes} bytes, a chunk of {chunk.size}")
     after = chunk.at + chunk.size
     end = form.end if form.end is not None and after <= form.end else after
     if not notes and after < end and not _tiles(data, form, after, end):
@@ -176,9 +210,7 @@ def _samples(data: Bytes, form: _Form, chunk: _Chunk, layout: _Layout) -> Declar
         notes = (*notes, f"{trailing} bytes after the last chunk{what}")
         if form.end is not None and not form.wide:
             instead = data[:end]
-    # other codecs' bytes a second are an average, or wrong
-    plain = layout.bytes_per_s > 0 and layout.bytes_per_s == layout.rate_hz * layout.block_bytes
-    length_s = chunk.size / bytes_per_s if plain else None
+    length_s = chunk.size / layout.bytes_per_s if layout.bytes_per_s else None
     return Declaration(length_s, ends=True, notes=notes, instead=instead)
 
 

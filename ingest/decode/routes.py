@@ -1,6 +1,7 @@
 """Which reader a file goes to, by its first bytes, and what its container declares."""
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from slvr.ingest.decode.flac import flac_declaration, stream_info
 from slvr.ingest.decode.foreign import refuse_foreign
 from slvr.ingest.decode.format import Format
 from slvr.ingest.decode.headers import au_declaration, caf_declaration, nist_declaration
-from slvr.ingest.decode.riff import is_wave, wave_declaration
+from slvr.ingest.decode.riff import avi_declaration, is_avi, is_wave, wave_declaration
 from slvr.ingest.decode.timeline import Piece
 from slvr.ingest.recipe import ClipFailure
 
@@ -73,6 +74,8 @@ def open_sound(content: Content, checked: bool = True) -> Iterator[Sound]:
             yield _open_flac(content, at, stack)
         elif declare := _header_of(content):
             yield _open_wave(content, _asked(declare, data), stack)
+        elif is_avi(data):
+            yield _open_ffmpeg(content, _asked(avi_declaration, data), stack)
         elif is_mp4(data):
             yield _open_ffmpeg(content, _asked(mp4_declaration, data), stack)
         elif is_matroska(data):
@@ -131,7 +134,7 @@ def _whole(sound: soundfile.SoundFile, declaration: Declaration) -> Sound:
 
 def _open_flac(content: Content, at: int, stack: ExitStack) -> Sound:
     info = stream_info(content.data, at)
-    declaration = flac_declaration(content.data, info)
+    declaration = _asked(functools.partial(flac_declaration, at=at, info=info), content.data)
     if not info.n_samples:  # libsndfile cannot read on without a length
         return _open_ffmpeg(content, declaration, stack, "flac")
     try:
@@ -173,7 +176,7 @@ def _joined(link: bytes) -> Iterator[Piece]:
         with soundfile.SoundFile(io.BytesIO(link)) as sound:
             whole = _whole(sound, Declaration())
             for piece in whole.pieces(0.0, None):
-                yield Piece(piece.channels, piece.rate_hz)
+                yield Piece(piece.channels, piece.rate_hz, None, piece.scale)
     except soundfile.LibsndfileError as error:
         raise ClipFailure("corrupt", "undecodable", str(error)) from error
 
@@ -230,7 +233,9 @@ def _open_ffmpeg(
         if declaration.fault:  # which says more than FFmpeg does
             raise declaration.fault from None
         raise
-    declared_s = declaration.length_s or source.declared_s
+    declared_s = declaration.length_s
+    if declaration.by_decoder and not declared_s:
+        declared_s = source.declared_s
     ends = declaration.ends or (declared_s is not None)
     declaration = dataclasses.replace(declaration, length_s=declared_s, ends=ends)
     latest = [source]
