@@ -234,5 +234,9 @@ def test_the_page_for_people_has_every_reason() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ClipFailure":
                 raised.add(tuple(ast.literal_eval(argument) for argument in node.args[:2]))
+    guarded = (root / "ingest" / "building" / "guarded.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(guarded)):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "failed":
+            raised.add(tuple(ast.literal_eval(argument) for argument in node.args[:2]))
     assert told == raised
     assert all(status in STATUSES for status, _ in told)
