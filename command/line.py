@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import dataclasses
+import io
 import os
 import select
 import sys
@@ -163,4 +164,6 @@ def arguments(args: Sequence[str] | None) -> list[str]:
     if args is not None:
         return list(args)
     atexit.register(_flush_or_drop)  # the interpreter would complain of a closed pipe
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text; stderr does
     return sys.argv[1:]

@@ -40,7 +40,8 @@ def write_record(
         "datasets": dict(datasets or {}),
     }
     text = json.dumps(record, indent=1, default=str, ensure_ascii=False) + "\n"
-    (directory / RECORD).write_text(text, encoding="utf-8")
+    # a path that is no UTF-8 becomes an escape of JSON
+    (directory / RECORD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:

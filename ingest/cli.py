@@ -1,5 +1,7 @@
 """The command `ingest`: audio -> shard directories."""
 
+import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -74,6 +76,8 @@ class Retry:
     """Statuses of the clips to ask for again, with commas."""
     workers: int | None = None
     """Parallel workers, 1 or more; default: one for each core."""
+    max_fail: float | None = None
+    """Share of failed clips, 0 to 1, above which the exit code is 1; default: the recipe's."""
 
 
 KEPT, NOT_KEPT = "Default: as in the first run.", "Not kept: give it as in the first run."
@@ -176,13 +180,39 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
     _print_outcome(out, outcome)
     if plan.expected is not None:
         print("\n".join(compare(plan.expected, recipe.NAME, outcome.rows)))
-    n_ok = len(outcome.rows) - len(outcome.failures)
-    if n_ok == 0 or len(outcome.failures) > max_fail * len(outcome.rows):
-        print(
-            f"more failures than --max-fail {max_fail:g} allows: {out / 'clips.parquet'} lists them"
-        )
+    if (too_many := _too_many_failures(out, outcome, max_fail)) is not None:
+        print(too_many)
         return FAILED
     return DONE
+
+
+def _too_many_failures(out: Path, outcome: Outcome, max_fail: float) -> str | None:
+    """What to say where more clips failed than are allowed, and what to type to accept them."""
+    n, n_failed = len(outcome.rows), len(outcome.failures)
+    listed = f"{out / 'clips.parquet'} lists them"
+    if n_failed == n:
+        return f"no clip is ok: {listed}"
+    if n_failed <= allowed(max_fail, n):
+        return None
+    return (
+        f"more failures than --max-fail {max_fail:g} allows, {n_failed} of {n}: {listed}. To go on "
+        f"without these clips run the same command again with --max-fail "
+        f"{least_allowing(n_failed, n)}; finished work is kept"
+    )
+
+
+def allowed(max_fail: float, n: int) -> int:
+    """How many of n clips may fail; 0.29 of 100 are 29, whatever floating point makes of it."""
+    return math.floor(max_fail * n + 1e-6)
+
+
+def least_allowing(n_failed: int, n: int) -> str:
+    """The --max-fail of fewest digits that so many failures pass, and not one more."""
+    for digits in itertools.count(1):
+        share = -(-n_failed * 10**digits // n) / 10**digits
+        if allowed(share, n) == n_failed:
+            return f"{share:.{digits}f}"
+    raise AssertionError
 
 
 def _print_outcome(out: Path, outcome: Outcome) -> None:
@@ -258,7 +288,11 @@ def retry(options: Retry, anew: dict[str, Any]) -> int:
         k: tuple(v) if isinstance(v, list) else v for k, v in about.options.items()
     }
     output = Output(
-        out=options.directory, codec=about.codec, shard_mb=about.shard_mb, workers=options.workers
+        out=options.directory,
+        codec=about.codec,
+        shard_mb=about.shard_mb,
+        workers=options.workers,
+        max_fail=options.max_fail,
     )
     return run(recipe_type(**known | dict(anew)), output, again)
 

@@ -1,5 +1,6 @@
 """What a data set must tell: the protocol of every module in ingest/recipes/, and its terms."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,19 @@ class ClipFailure(Exception):  # noqa: N818 - a fact about one clip, caught and 
 
     def __str__(self) -> str:
         return f"{self.status} ({self.reason}): {self.detail}"
+
+    def of(self, clip: Clip) -> Clip:
+        """The clip with this failure, and with what is known of what came instead."""
+        failed = clip.failed(self.status, self.reason, self.detail)
+        if not self.source_sha256:
+            return failed
+        return dataclasses.replace(
+            failed, source_bytes=self.source_bytes, source_sha256=self.source_sha256
+        )
+
+
+class UsageError(ValueError):
+    """A fault in what the user gave that every clip would meet: it ends the job, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,7 @@ class Recipe(Protocol):
     CITATION: ClassVar[str]
     HOMEPAGE: ClassVar[str]
     ONLINE: ClassVar[bool]
-    """True: `make` waits for a network; it runs in threads, and each result is kept on disk."""
+    """True: clips come over a network (see `OnlineRecipe`), and each result is kept on disk."""
     MAX_FAIL: ClassVar[float]
     """Default of --max-fail: the share of clips that may fail before the exit code is 1."""
     RETRY_OPTIONS: ClassVar[tuple[str, ...]]
@@ -116,17 +130,31 @@ class Recipe(Protocol):
 
 
 class OnlineRecipe(Recipe, Protocol):
-    """A recipe with `ONLINE`: `make` is one attempt, and the run decides on another one."""
+    """A recipe with `ONLINE`: fetched in threads, which wait; decoded in processes, which compute.
+
+    `fetch` and `decode` together are one attempt, which is what `make` does in one place; the run
+    decides on another one.
+    """
 
     @property
     def politeness(self) -> Politeness:
         """How fast the source may be asked, and how often again."""
         ...
 
-    def make(self, clip: Clip, codec: str) -> Clip:
-        """As `Recipe.make`; called by several threads.
+    def fetch(self, clip: Clip, folder: Path) -> Any:
+        """What `decode` needs besides the clip, of a type that pickles; called by several threads.
+
+        Args:
+            clip: as planned.
+            folder: an empty one for the files of this attempt; they live until it was decoded.
 
         Raises:
             ClipFailure: the source is not to be had.
+            UsageError: what the user gave is of no use for any clip.
+            OSError: this machine's own trouble.
         """
+        ...
+
+    def decode(self, clip: Clip, fetched: Any, codec: str) -> Clip:
+        """The clip with its audio, or as a failure; called in a worker process."""
         ...

@@ -67,8 +67,8 @@ def distinct(index: Tensor) -> tuple[Tensor, Tensor | None]:
 def irfft_(spectra: Tensor, n: int) -> Tensor:
     """(..., F) complex -> (..., n), n even, whatever the spectra say of 0 Hz and half the rate.
 
-    No wave has an imaginary part there. F is n / 2 + 1, or less: what is left out is 0. The CPU's libraries pass over
-    one, cuFFT does not, for some lengths: stretched noise had an error of 2%. There it is made 0.
+    No wave has an imaginary part there. The CPU's libraries pass over one, cuFFT does not, for
+    some lengths: stretched noise had an error of 2%. F is n / 2 + 1, or less: the rest is 0.
     """
     if not may_look(spectra.device):
         torch.view_as_real(spectra)[..., :: n // 2, 1] = 0

@@ -4,7 +4,7 @@ from yt_dlp.extractor.common import InfoExtractor
 
 from loopback import serve
 from slvr.ingest.recipe import ClipFailure
-from slvr.ingest.youtube.fetch import Fetched, Fetcher
+from slvr.ingest.youtube.fetch import Fetched, Fetcher, probed
 from slvr.ingest.youtube.options import FetchOptions
 
 
@@ -17,7 +17,7 @@ def options(server=None, **changes) -> FetchOptions:
 
 
 def fetch_audio(url, directory, chosen) -> Fetched:
-    return Fetcher(chosen).fetch(url, directory)
+    return probed(Fetcher(chosen).fetch(url, directory), chosen)
 
 
 def fetch_route(route, tmp_path, **changes):

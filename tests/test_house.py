@@ -23,13 +23,17 @@ MAY_IMPORT = {
     "train": {"command", "pipeline", "model", "shards"},
     "eval": {"command", "pipeline", "model", "shards"},
 }
-BASE = {"recipe", "decode", "expected", "download"}
+BASE = {"recipe", "decode", "expected", "download", "crew", "measure", "names", "endings"}
 SOURCES_OF_CLIPS = {"archives", "youtube", "mirrors"}
 MAY_IMPORT_IN_INGEST = {
     "expected": set(),
     "download": set(),
     "recipe": {"expected"},
+    "crew": set(),
+    "names": set(),
+    "endings": set(),
     "decode": {"recipe"},
+    "measure": {"crew"},
     **dict.fromkeys((*SOURCES_OF_CLIPS, "building"), BASE),
     "synthesis": set(),
     "recipes": BASE | SOURCES_OF_CLIPS | {"synthesis"},

@@ -21,6 +21,8 @@ from evaluation_sets import TOYS, packed, sound, tar_of, zip_of
 from slvr.ingest.archives import tars
 from slvr.ingest.archives import volume as limits
 from slvr.ingest.archives.find import find_volumes, open_volume
+from slvr.ingest.archives.volume import Volume
+from slvr.ingest.recipes import RECIPES
 from slvr.ingest.recipes.speechcommands import SpeechCommands
 
 MEMBERS = {f"a/{i}.bin": os.urandom(20_000 + i) for i in range(40)} | {"ü ,'.txt": b"", "z": b"z"}
@@ -253,6 +255,30 @@ def test_a_crowd_of_members_is_listed_or_refused(
     monkeypatch.setattr(limits, "MAX_MEMBERS", 9_999)
     for name, content in (("y.zip", zip_of(crowd)), ("y.tar.gz", tar_of(crowd))):
         assert "more than 9999 members" in refusal(tmp_path / name, content)
+
+
+def test_backslashes_of_a_zip_made_on_windows_are_folders(tmp_path: Path) -> None:
+    toy = TOYS["esc50"]()
+    (members,) = toy.archives.values()
+    windows = {name.replace("/", "\\"): content for name, content in members.items()}
+    path = written(tmp_path / "x.zip", zip_of({"top\\audio\\": b""} | windows))
+    assert sorted(open_volume(Volume((path,))).names()) == sorted(members)
+    (tmp_path / "parts.json").write_text('{"train": ["dog"], "val": [], "test": []}')
+    recipe = RECIPES["esc50"](source=str(path), split_file=str(tmp_path / "parts.json"))
+    clips = recipe.plan(tmp_path).clips
+    assert {clip.key for clip in clips} == set(toy.labels)
+    assert {recipe.make(clip, "flac").status for clip in clips} == {"ok"}
+    both = zip_of({"a\\b.wav": b"1", "a/b.wav": b"2"})
+    assert "is there twice" in refusal(tmp_path / "both.zip", both)
+
+
+def test_a_list_that_is_a_git_lfs_pointer_is_told(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (members,) = TOYS["esc50"]().archives.values()
+    content = {name: pointer if ".csv" in name else file for name, file in members.items()}
+    path = written(tmp_path / "x.zip", zip_of(content))
+    with pytest.raises(ValueError, match=r"esc50.csv is a Git LFS pointer.*run `git lfs pull`"):
+        RECIPES["esc50"](source=str(path)).plan(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip", "tree"])

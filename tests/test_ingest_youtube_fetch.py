@@ -6,6 +6,7 @@ Nothing of yt-dlp is replaced: sources come by its generic extractor from a loop
 import concurrent.futures
 import errno
 import hashlib
+import io
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from fetching import StubIE, fetch_audio, fetch_route, options
 from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
 from slvr.ingest.recipe import ClipFailure
 from slvr.ingest.youtube import fetch
-from slvr.ingest.youtube.fetch import Fetcher, Fetchers, missing_javascript_runtime
+from slvr.ingest.youtube.fetch import Fetcher, Fetchers, missing_javascript_runtime, probed
 
 
 @pytest.mark.parametrize(("kind", "codec"), [("m4a", "aac"), ("webm", "opus")])
@@ -186,13 +187,22 @@ def test_a_fetcher_goes_on_as_new_after_every_kind_of_failure(tmp_path):
         for n, path in enumerate([*faults, *statuses]):
             (tmp_path / f"bad{n}").mkdir()
             with pytest.raises(ClipFailure):
-                fetcher.fetch(server.url(path), tmp_path / f"bad{n}")
+                probed(fetcher.fetch(server.url(path), tmp_path / f"bad{n}"), options(server))
             (tmp_path / f"good{n}").mkdir()
             fetched = fetcher.fetch(server.url("/good"), tmp_path / f"good{n}")
             assert fetched.path.parent == tmp_path / f"good{n}"
             assert fetched.path.read_bytes() == good.body
             assert fetched.source_url == server.url("/good")
             assert len(fetched.warnings) <= 2
+
+
+def test_a_playlist_in_place_of_audio_opens_no_file_of_this_machine(tmp_path):
+    (tmp_path / "own.m4a").write_bytes(tones("m4a", 3))
+    own = tmp_path / "own.m4a"
+    for text in (f"#EXTM3U\n#EXTINF:3,\n{own.as_uri()}\n", f"ffconcat version 1.0\nfile {own}\n"):
+        with pytest.raises(ClipFailure) as failure:
+            fetch._probe_opened(io.BytesIO(text.encode()))
+        assert failure.value.status == "corrupt"
 
 
 def test_the_time_limit_counts_from_each_fetch(tmp_path, monkeypatch):

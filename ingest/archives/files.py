@@ -2,13 +2,16 @@
 
 import functools
 import re
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
-from slvr.command.progress import track
 from slvr.ingest.archives.find import open_volume
 from slvr.ingest.archives.volume import Volume
 from slvr.ingest.decode import declared_duration_s
+from slvr.ingest.measure import durations_s
+from slvr.ingest.names import printable
+
+LFS_POINTER = "version https://git-lfs.github.com/spec/"
+"""What a clone without Git LFS holds in place of each large file begins with this."""
 
 
 class Files:
@@ -19,6 +22,7 @@ class Files:
         self.audio: dict[str, tuple[Volume, str]] = {}
         """Path below the set's top folder -> where it is."""
         self._others: list[tuple[Volume, str]] = []
+        self._volumes, self._member = volumes, member
         self._one_thread = Lock()
         for volume in volumes:
             for name in open_volume(volume).names():
@@ -27,7 +31,7 @@ class Files:
                 if (match := pattern.fullmatch(name)) is None:
                     self._others.append((volume, name))
                     continue
-                place = self.audio.setdefault(_printable(match[1]), (volume, name))
+                place = self.audio.setdefault(printable(match[1]), (volume, name))
                 if place != (volume, name):
                     raise ValueError(
                         f"{match[1]} is in {place[0]} ({place[1]}) and in {volume} ({name}); leave "
@@ -57,30 +61,25 @@ class Files:
             raise ValueError(f"expected one file {tail}, found {where}")
         volume, name = found[0]
         try:
-            return open_volume(volume).read(name).decode("utf-8-sig")
+            text = open_volume(volume).read(name).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{volume}: {name} is no UTF-8 text ({error})") from error
+        if text.startswith(LFS_POINTER):
+            raise ValueError(
+                f"{volume}: {name} is a Git LFS pointer in place of the file; run `git lfs pull` "
+                "in the clone, or fetch the archive from its official place"
+            )
+        return text
 
     def durations_s(self, label: str) -> dict[str, float | None]:
         """Duration of every audio file, None for one that cannot be read."""
-
-        def measure(uri: str) -> float | None:
-            try:
-                return declared_duration_s(self.read(uri))
-            except ValueError:
-                return None
-
-        with ThreadPoolExecutor() as pool, track(label, len(self.audio), "files") as progress:
-            measured = {}
-            for uri, duration_s in zip(self.audio, pool.map(measure, self.audio), strict=True):
-                measured[uri] = duration_s
-                progress.advance()
-        return measured
+        uris = tuple(self.audio)
+        measure = functools.partial(_duration_s, self._volumes, self._member)
+        return dict(zip(uris, durations_s(label, uris, measure), strict=True))
 
 
-def _printable(name: str) -> str:
-    r"""The name with bytes that are no UTF-8 as \xNN."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _duration_s(volumes: tuple[Volume, ...], member: str, uri: str) -> float | None:
+    return declared_duration_s(open_files(volumes, member).read(uri))
 
 
 @functools.cache

@@ -30,15 +30,16 @@ class ZipReader:
             self.zip = zipfile.ZipFile(
                 cast(BinaryIO, io.BufferedReader(_JoinedFiles(volume.paths)))
             )
-            infos = [info for info in self.zip.infolist() if not info.is_dir()]
-            if any(info.header_offset < 0 for info in infos):
+            members = [(_slashed(info.filename), info) for info in self.zip.infolist()]
+            files = [(name, info) for name, info in members if not name.endswith("/")]
+            if any(info.header_offset < 0 for _, info in files):
                 raise zipfile.BadZipFile("its beginning is missing")
-        check_members(volume, len(infos))
-        for info in infos:
+        check_members(volume, len(files))
+        for _, info in files:
             self._check(info)
-        check_unpacked(volume, sum(info.file_size for info in infos))
-        self.infos = {info.filename: info for info in infos}
-        check_repeated(volume, [info.filename for info in infos])
+        check_unpacked(volume, sum(info.file_size for _, info in files))
+        check_repeated(volume, [name for name, _ in files])
+        self.infos = dict(files)
 
     def _check(self, info: zipfile.ZipInfo) -> None:
         check_name(self.volume, info.filename)
@@ -61,6 +62,11 @@ class ZipReader:
         """See `Reader`."""
         with told(self.volume, name):
             return self.zip.read(self.infos[name])
+
+
+def _slashed(name: str) -> str:
+    """The name with `/` between folders: some programs of Windows write its backslash."""
+    return name.replace("\\", "/")
 
 
 class _JoinedFiles(io.RawIOBase):

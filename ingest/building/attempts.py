@@ -1,13 +1,19 @@
 """Clips that come over a network: paced, tried again, every attempt on record."""
 
 import dataclasses
+import functools
 import random
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from slvr.ingest.building.guarded import crashed, guarded, told
 from slvr.ingest.building.ledger import Attempt, Ledger
 from slvr.ingest.building.pace import Pace
 from slvr.ingest.building.spool import Spool
-from slvr.ingest.recipe import ClipFailure, OnlineRecipe
+from slvr.ingest.crew import Crew, StoppedError
+from slvr.ingest.recipe import ClipFailure, OnlineRecipe, UsageError
 from slvr.shards.clip import UNSETTLED, Clip
 
 
@@ -15,15 +21,26 @@ class AttemptingMaker:
     """Makes clips in threads; what is settled lies in the spool and is not asked for again."""
 
     def __init__(
-        self, recipe: OnlineRecipe, codec: str, spool: Spool, ledger: Ledger, pace: Pace
+        self,
+        recipe: OnlineRecipe,
+        codec: str,
+        spool: Spool,
+        ledger: Ledger,
+        pace: Pace,
+        crew: Crew,
     ) -> None:
         self.recipe = recipe
         self.codec = codec
         self.spool = spool
         self.ledger = ledger
         self.pace = pace
+        self.crew = crew
 
-    def __call__(self, clip: Clip) -> Clip:
+    def __call__(self, task: Sequence[Clip]) -> list[Clip]:
+        """The clips of a task, one after the other; see `_settled`."""
+        return [self._settled(clip) for clip in task]
+
+    def _settled(self, clip: Clip) -> Clip:
         """The clip with audio or as a failure; tries passing failures again.
 
         Raises:
@@ -48,16 +65,26 @@ class AttemptingMaker:
         started_s = time.time()
         retry_after_s = None
         try:
-            made = self.recipe.make(clip, self.codec)
+            made = self._fetched_and_decoded(clip)
         except ClipFailure as failure:
-            made = dataclasses.replace(
-                clip.failed(failure.status, failure.reason, failure.detail),
-                source_bytes=failure.source_bytes,
-                source_sha256=failure.source_sha256,
-            )
+            made = failure.of(clip)
             retry_after_s = failure.retry_after_s
+        except (OSError, UsageError, StoppedError):
+            raise
+        except Exception as error:  # while fetching: another try may be luckier
+            made = clip.failed("transient", "unexpected_error", told(error))
         made_without_audio = dataclasses.replace(made, audio=None)
         self.ledger.record(Attempt(started_s, time.time() - started_s, made_without_audio))
         why = f"{made.reason}: {made.detail}"
         self.pace.report(turn, made.status, why, retry_after_s)
+        return made
+
+    def _fetched_and_decoded(self, clip: Clip) -> Clip:
+        """One attempt: this thread waits for the network, a process of its own decodes."""
+        with TemporaryDirectory(prefix="slvr-") as folder:
+            fetched = self.recipe.fetch(clip, Path(folder))
+            decode = functools.partial(
+                guarded, functools.partial(self.recipe.decode, fetched=fetched, codec=self.codec)
+            )
+            (made,) = self.crew.each(decode, [clip], crashed)
         return made

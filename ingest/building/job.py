@@ -1,7 +1,6 @@
 """From a plan to a finished shard directory: parallel, resumable, same input same bytes."""
 
 import dataclasses
-import functools
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -14,12 +13,14 @@ from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
 from slvr.ingest.building.attempts import AttemptingMaker
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
+from slvr.ingest.building.guarded import made_apart
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
 from slvr.ingest.building.pace import Pace
 from slvr.ingest.building.part import make_part
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
-from slvr.ingest.building.workers import TASK_S, in_order, open_pool, tasks_of
+from slvr.ingest.building.workers import TASK_S, crew_of, in_order, tasks_of
+from slvr.ingest.crew import threads_of
 from slvr.ingest.recipe import ClipPlan, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
@@ -182,15 +183,17 @@ def _write_shards(
     advance: Callable[[], None],
 ) -> None:
     spool = Spool(out / SPOOL)
-    make: Callable[[Clip], Clip] = functools.partial(recipe.make, codec=codec)
+    crew = crew_of(recipe, workers)
+    make: Callable[[list[Clip]], list[Clip]] = made_apart(crew, recipe, codec)
     pace = None
     task_s = TASK_S
     if recipe.ONLINE:
         task_s = 0.0  # each clip is kept on disk as it comes
         online = cast(OnlineRecipe, recipe)
         pace = Pace(online.politeness)
-        make = AttemptingMaker(online, codec, spool, ledger, pace)
-    with open_pool(recipe, workers) as pool:
+        make = AttemptingMaker(online, codec, spool, ledger, pace, crew)
+    # offline, the next task waits in a thread for the first process that is free
+    with threads_of(crew, workers if recipe.ONLINE else 2 * workers) as pool:
         clips = (clip for clips in pending.values() for clip in clips)
         made = in_order(pool, make, tasks_of(clips, task_s), window=4 * workers + 16)
         try:
@@ -200,9 +203,6 @@ def _write_shards(
                 )
                 ledger.commit(part.info, part.rows)
                 spool.drop([clip.key for clip in planned])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
         finally:
             if pace is not None:
                 pace.stop()

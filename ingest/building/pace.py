@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from slvr.ingest.crew import StoppedError
 from slvr.ingest.recipe import Politeness
 
 logger = logging.getLogger(__name__)
@@ -16,10 +17,6 @@ LONGEST_WAIT_S = 2 * 3600.0
 
 class RefusedError(OSError):
     """The source does not want us now; later it may."""
-
-
-class StoppedError(Exception):
-    """The run is over: whoever waits for a turn need not wait any longer."""
 
 
 class Pace:

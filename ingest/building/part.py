@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slvr.ingest.building.guarded import made_by
 from slvr.ingest.recipe import Recipe
 from slvr.shards.clip import Clip
 from slvr.shards.manifest import ShardInfo
@@ -47,7 +48,7 @@ def make_part(
         OSError: the disk is full or not writable, or the source refuses us for now.
     """
     if made is None:
-        made = (recipe.make(clip, codec) for clip in clips)
+        made = map(made_by(recipe, codec), clips)
     with ShardWriter(folder, name, clips[0].split, codec) as writer:
         for planned, clip in zip(clips, made, strict=True):
             assert clip.key == planned.key, (clip.key, planned.key)

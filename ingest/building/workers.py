@@ -1,50 +1,25 @@
-"""Clips made by threads or processes, in the order of the plan."""
+"""Clips made by threads and worker processes, in the order of the plan."""
 
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
-
-import numpy as np
+from concurrent.futures import Executor, Future
 
 from slvr.ingest.building.deal import expected_s
+from slvr.ingest.crew import Crew
 from slvr.ingest.recipe import Recipe
 from slvr.shards.clip import Clip
 
 TASK_S = 20.0
 """Audio that a worker gets at a time: clip by clip, sending them costs a tenth of the work."""
-KEPT_BYTES = 31 << 20
-"""Twice this much freed memory stays with a worker; glibc takes no more than 2 x 32 MB."""
 BLOCKED_RETRIES = 2
 """A clip that is refused this often again, while others are not, stays `blocked`."""
 
 
-def open_pool(recipe: Recipe, workers: int) -> Executor:
-    """Threads for a recipe that waits for a network, processes for one that computes."""
-    if recipe.ONLINE:
-        return ThreadPoolExecutor(workers)
-    # spawn: a forked child would inherit the locks of the parent's threads
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker)
-
-
-def _begin_worker() -> None:
-    """In a worker: Ctrl-C is the parent's affair, and nobody outlives a killed parent."""
-    # glibc gives back what is free beyond twice the largest block freed so far (mallopt(3)): the
-    # arrays of every clip would be faulted in anew, a fifth of the work. So a large one is freed
-    np.empty(KEPT_BYTES, np.uint8)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def crew_of(recipe: Recipe, workers: int) -> Crew:
+    """The processes that decode for so many workers, which may wait for a network."""
+    cores = os.cpu_count() or 1
+    return Crew(min(workers, cores) if recipe.ONLINE else workers)
 
 
 def tasks_of(clips: Iterable[Clip], task_s: float) -> Iterator[list[Clip]]:
@@ -61,12 +36,11 @@ def tasks_of(clips: Iterable[Clip], task_s: float) -> Iterator[list[Clip]]:
         yield task
 
 
-def _make_all(make: Callable[[Clip], Clip], task: list[Clip]) -> list[Clip]:
-    return [make(clip) for clip in task]
-
-
 def in_order(
-    pool: Executor, make: Callable[[Clip], Clip], tasks: Iterable[list[Clip]], window: int
+    pool: Executor,
+    make: Callable[[list[Clip]], list[Clip]],
+    tasks: Iterable[list[Clip]],
+    window: int,
 ) -> Iterator[Clip]:
     """Clips made in the order of the tasks, at most `window` tasks ahead of the consumer."""
     ahead: deque[tuple[list[Clip], Future[list[Clip]]]] = deque()
@@ -78,11 +52,12 @@ def in_order(
             for _ in range(BLOCKED_RETRIES):
                 if made.status != "blocked":
                     break
-                made = pool.submit(make, clip).result()  # behind the clips that wait for a worker
+                # behind the clips that wait for a worker
+                (made,) = pool.submit(make, [clip]).result()
             yield made
 
     for task in tasks:
-        ahead.append((task, pool.submit(_make_all, make, task)))
+        ahead.append((task, pool.submit(make, task)))
         if len(ahead) >= window:
             yield from first()
     while ahead:

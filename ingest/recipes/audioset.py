@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 from slvr.command.line import sentence
 from slvr.ingest.decode import decoded_clip
 from slvr.ingest.download import PATIENT, QUICK
-from slvr.ingest.recipe import ClipPlan, Politeness
+from slvr.ingest.recipe import ClipFailure, ClipPlan, Politeness
 from slvr.ingest.youtube.failures import redact
-from slvr.ingest.youtube.fetch import Fetchers, missing_javascript_runtime
+from slvr.ingest.youtube.fetch import Fetched, Fetchers, missing_javascript_runtime, probed
 from slvr.ingest.youtube.options import FetchOptions
 from slvr.ingest.youtube.segments import (
     Segment,
@@ -239,15 +239,25 @@ class AudioSet:
         trouble = missing_javascript_runtime()
         return (note, trouble) if trouble else (note,)
 
+    def fetch(self, clip: Clip, folder: Path) -> Fetched:
+        """Fetches one video's audio."""
+        return self._fetchers.next().fetch(self._fetchers.options.url(clip.source.id), folder)
+
+    def decode(self, clip: Clip, fetched: Fetched, codec: str) -> Clip:
+        """Cuts the part out of what was fetched."""
+        try:
+            known = probed(fetched, self._fetchers.options)
+        except ClipFailure as failure:
+            return failure.of(clip)
+        made = decoded_clip(clip, known.path, codec, max_s=self.max_source_s)
+        return dataclasses.replace(
+            made, source_format=known.format_id, source_codec=made.source_codec or known.codec
+        )
+
     def make(self, clip: Clip, codec: str) -> Clip:
         """Fetches one video's audio and cuts the part: one attempt."""
-        url = self._fetchers.options.url(clip.source.id)
         with TemporaryDirectory(prefix="slvr-") as folder:
-            fetched = self._fetchers.next().fetch(url, folder)
-            made = decoded_clip(clip, fetched.path, codec, max_s=self.max_source_s)
-        return dataclasses.replace(
-            made, source_format=fetched.format_id, source_codec=made.source_codec or fetched.codec
-        )
+            return self.decode(clip, self.fetch(clip, Path(folder)), codec)
 
 
 def _clip(segment: Segment, split: str, alone: bool) -> Clip:

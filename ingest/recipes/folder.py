@@ -1,17 +1,21 @@
 """Anybody's own audio: a folder whose sub-folders are the classes."""
 
+import functools
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from slvr.ingest.decode import declared_duration_s, decoded_clip
+from slvr.ingest.endings import AUDIO_ENDINGS, UNSURE_ENDINGS, begins_like_audio, ending_of
+from slvr.ingest.measure import durations_s
+from slvr.ingest.names import path_of, printable
 from slvr.ingest.recipe import ClipPlan
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source, key_of
 
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".mka"}
-    | {".mkv", ".aif", ".aiff", ".wma"}
-)
+SHOWN_ENDINGS = 8
+"""Endings of other files that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Folder:
     @property
     def directory(self) -> str:
         """Name of the shard directory if none is given."""
-        return Path(self.path).resolve().name
+        return printable(Path(self.path).resolve().name)
 
     def plan(self, cache: Path) -> ClipPlan:
         """Every audio file below the folder."""
@@ -51,38 +55,76 @@ class Folder:
             for path in root.rglob("*")
             if path.is_file() and not any(p.startswith(".") for p in path.relative_to(root).parts)
         )
-        audio = [path for path in files if path.suffix.lower() in SUFFIXES]
+        audio = [path for path in files if _is_audio(path)]
         if not audio:
             raise ValueError(
-                f"{root}: no audio file among {len(files)} files; expected "
-                f"{', '.join(sorted(SUFFIXES))}"
+                f"{root}: no audio file among {len(files)} files"
+                + (f" ({_by_ending(root, files)})" if files else "")
+                + f"; expected {', '.join(sorted(AUDIO_ENDINGS))}"
             )
         loose = [path for path in audio if path.parent == root]
         if loose and not self.unlabelled:
             raise ValueError(
-                f"{root}: {len(loose)} audio files, for example {loose[0].name}, lie in no "
-                "sub-folder, expected class sub-folders; move them or add --unlabelled"
+                f"{root}: {len(loose)} audio files, for example {printable(loose[0].name)}, lie in "
+                "no sub-folder, expected class sub-folders; move them or add --unlabelled"
             )
-        clips = tuple(self._planned(root, path) for path in audio)
+        uris = [printable(path.relative_to(root).as_posix()) for path in audio]
+        _check_distinct(root, uris)
+        seconds = durations_s("measure", uris, functools.partial(_declared_s, root))
+        clips = tuple(map(self._planned, uris, seconds))
         labels = sorted({label for clip in clips for label in clip.labels})
-        ignored = len(files) - len(audio)
+        others = sorted(set(files) - set(audio))
+        ignored = f"{len(others)} other files are ignored, no audio by their endings: "
         return ClipPlan(
             clips=clips,
             labels={label: label for label in labels},
             options={"unlabelled": self.unlabelled, "split": self.split, "max_s": self.max_s},
-            notes=(f"{ignored} other files are ignored",) if ignored else (),
+            notes=(ignored + _by_ending(root, others),) if others else (),
         )
 
-    def _planned(self, root: Path, path: Path) -> Clip:
-        relative = path.relative_to(root)
+    def _planned(self, uri: str, declared_s: float | None) -> Clip:
         return Clip(
-            key=key_of(relative.as_posix()),
+            key=key_of(uri),
             split=self.split,
-            source=Source(relative.as_posix()),
-            labels=() if self.unlabelled else (relative.parts[0],),
-            n_samples=round((declared_duration_s(path) or 0.0) * SAMPLE_RATE_HZ),
+            source=Source(uri),
+            labels=() if self.unlabelled else (uri.partition("/")[0],),
+            n_samples=round((declared_s or 0.0) * SAMPLE_RATE_HZ),
         )
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """Decodes one file."""
-        return decoded_clip(clip, Path(self.path) / clip.source.uri, codec, self.max_s)
+        return decoded_clip(clip, path_of(Path(self.path), clip.source.uri), codec, self.max_s)
+
+
+def _is_audio(path: Path) -> bool:
+    ending = ending_of(path.name)
+    return ending in AUDIO_ENDINGS or (ending in UNSURE_ENDINGS and begins_like_audio(path))
+
+
+def _declared_s(root: Path, uri: str) -> float | None:
+    return declared_duration_s(path_of(root, uri))
+
+
+def _check_distinct(root: Path, uris: Iterable[str]) -> None:
+    """Raises ValueError where a name that is no UTF-8 is spelled like another file's."""
+    uri, n = Counter(uris).most_common(1)[0]
+    if n > 1:
+        raise ValueError(
+            f"{root}: two files are written {uri}, one of them in bytes that are no UTF-8; rename "
+            "one of them"
+        )
+
+
+def _by_ending(root: Path, files: list[Path]) -> str:
+    """How many files have which ending, each with an example."""
+    examples: dict[str, Path] = {}
+    n_of: Counter[str] = Counter()
+    for path in files:
+        n_of[ending_of(path.name)] += 1
+        examples.setdefault(ending_of(path.name), path.relative_to(root))
+    named = [
+        f"{n} {ending or 'without an ending'} (e.g. {printable(examples[ending].as_posix())})"
+        for ending, n in n_of.most_common(SHOWN_ENDINGS)
+    ]
+    n_more = len(n_of) - len(named)
+    return ", ".join(named) + (f", and {n_more} more endings" if n_more else "")

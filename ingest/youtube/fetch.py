@@ -17,9 +17,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from slvr.ingest.recipe import ClipFailure
+from slvr.ingest.recipe import ClipFailure, UsageError
 from slvr.ingest.youtube.failures import classify, local_error, redact
 from slvr.ingest.youtube.options import FetchOptions
 
@@ -33,14 +33,14 @@ class Fetched:
     """One fetched source.
 
     Attributes:
-        path: the file, whole and with an audio stream in it.
+        path: the file, whole; `probed` says what is in it.
         source_url: where it was asked for, without credentials and tokens.
         source_id: the id that yt-dlp gives the source.
         format_id: yt-dlp's id of the chosen format.
-        codec: FFmpeg's name of the audio codec.
+        codec: FFmpeg's name of the audio codec, once it is probed.
         n_bytes: size of the file.
         sha256: of the file, in hexadecimal.
-        duration_s: as the container declares it, else as the site does, or None; in seconds.
+        duration_s: as the site declares it, once it is probed as the container does; or None.
         live_status: yt-dlp's word (`not_live`, `was_live`), or None.
         ytdlp_version: version of yt-dlp.
         warnings: what yt-dlp warned of, without secrets.
@@ -50,13 +50,13 @@ class Fetched:
     source_url: str
     source_id: str
     format_id: str
-    codec: str
     n_bytes: int
     sha256: str
     duration_s: float | None
     live_status: str | None
     ytdlp_version: str
     warnings: tuple[str, ...]
+    codec: str = ""
 
 
 class _WarningList:
@@ -87,7 +87,7 @@ class Fetcher:
         """Reads the cookies.
 
         Raises:
-            ValueError: the cookies cannot be read.
+            UsageError: the cookies cannot be read.
         """
         from yt_dlp import YoutubeDL  # noqa: PLC0415 - slow to import
         from yt_dlp.utils import YoutubeDLError  # noqa: PLC0415
@@ -102,7 +102,7 @@ class Fetcher:
         try:
             _ = self._downloader.cookiejar
         except YoutubeDLError:
-            raise ValueError(
+            raise UsageError(
                 f"cannot read cookies from {options.cookies or options.cookies_from_browser}; "
                 f"expected a cookies.txt in Netscape form or the name of a browser on this machine"
             ) from None  # the cause quotes lines of the file
@@ -142,23 +142,15 @@ class Fetcher:
         n_bytes = path.stat().st_size
         with path.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        try:
-            codec, container_s = _probe(path)
-            duration_s = container_s or info.get("duration")
-            _check_limits(self._options, n_bytes, duration_s)
-        except ClipFailure as failure:
-            failure.source_bytes, failure.source_sha256 = n_bytes, sha256
-            raise
         secrets = self._secrets()
         return Fetched(
             path=path,
             source_url=redact(url, secrets),
             source_id=str(info.get("id", "")),
             format_id=str(info.get("format_id", "")),
-            codec=codec,
             n_bytes=n_bytes,
             sha256=sha256,
-            duration_s=duration_s,
+            duration_s=info.get("duration"),
             live_status=info.get("live_status"),
             ytdlp_version=self._ytdlp_version,
             warnings=tuple(redact(warning, secrets) for warning in self._log.warnings),
@@ -279,21 +271,44 @@ def _check_limits(options: FetchOptions, n_bytes: int | None, duration_s: float 
         )
 
 
+def probed(fetched: Fetched, options: FetchOptions) -> Fetched:
+    """The source with what its file says of itself; for a process that a decoder may take down.
+
+    Raises:
+        ClipFailure: the file is no audio, or larger or longer than the options allow.
+    """
+    try:
+        codec, container_s = _probe(fetched.path)
+        duration_s = container_s or fetched.duration_s
+        _check_limits(options, fetched.n_bytes, duration_s)
+    except ClipFailure as failure:
+        failure.source_bytes, failure.source_sha256 = fetched.n_bytes, fetched.sha256
+        raise
+    return dataclasses.replace(fetched, codec=codec, duration_s=duration_s)
+
+
 def _probe(path: Path) -> tuple[str, float | None]:
     """Codec and declared seconds of the first audio stream.
 
     Content types and extensions prove nothing: servers send pages and error texts as audio.
     """
-    import av  # noqa: PLC0415 - loads FFmpeg
-
     if path.stat().st_size == 0:
         raise ClipFailure("corrupt", "empty", "the server sent 0 bytes")
     with path.open("rb") as file:
         head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
-        raise ClipFailure("corrupt", "not_audio", "the server sent a text document, not audio")
+        if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
+            raise ClipFailure("corrupt", "not_audio", "the server sent a text document, not audio")
+        file.seek(0)
+        return _probe_opened(file)
+
+
+def _probe_opened(file: BinaryIO) -> tuple[str, float | None]:
+    import av  # noqa: PLC0415 - loads FFmpeg
+
+    # a playlist in place of audio may name files of this machine: no protocol, nothing is opened
+    options = {"protocol_whitelist": ""}
     try:
-        with av.open(str(path)) as container:
+        with av.open(file, "r", options=options, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise ClipFailure("silent", "no_audio", "the file has no audio stream")
             stream = container.streams.audio[0]

@@ -1,0 +1,96 @@
+"""AU, CAF and NIST Sphere, by their headers."""
+
+import math
+import re
+import struct
+
+from slvr.ingest.decode.content import Bytes
+from slvr.ingest.decode.declaration import (
+    TOLERANCE_S,
+    Declaration,
+    check_rate,
+    check_there,
+    cut_off,
+    inconsistent,
+)
+
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+"""Encoding -> bytes of a sample; others are packed."""
+_AU_CHANNELS = (1, 2, 4, 6, 8, 12, 16)
+"""The header holds nothing that a wrong number would contradict."""
+
+
+def au_declaration(data: Bytes) -> Declaration:
+    """What the header of Sun's .au says.
+
+    Raises:
+        ClipFailure: samples are missing, or there are more than declared.
+    """
+    order = ">" if data[:4] == b".snd" else "<"
+    if len(data) < 24:
+        raise cut_off("the file ends inside its header")
+    at, size, encoding, rate_hz, channels = struct.unpack(f"{order}5I", data[4:24])
+    check_rate(rate_hz)
+    if channels not in _AU_CHANNELS:
+        raise inconsistent(f"{channels} channels")
+    if size == 0xFFFFFFFF:
+        return Declaration(notes=("the writer left the sizes open",))
+    bytes_per_s = rate_hz * channels * _AU_BYTES.get(encoding, 1)
+    return _exact(len(data) - at, size, bytes_per_s)
+
+
+def _exact(there: int, size: int, bytes_per_s: float) -> Declaration:
+    """Nothing may follow the samples: a header that says less than there is was damaged."""
+    notes = check_there(there, size, bytes_per_s)
+    if there - size > TOLERANCE_S * bytes_per_s:
+        raise inconsistent(f"{there} bytes of samples, header says {size}")
+    if there > size:
+        notes = (*notes, f"{there - size} bytes after the samples")
+    return Declaration(size / bytes_per_s if bytes_per_s else None, ends=True, notes=notes)
+
+
+def caf_declaration(data: Bytes) -> Declaration:
+    """What the chunks of Apple's Core Audio Format say.
+
+    Raises:
+        ClipFailure: samples are missing, or something else than chunks is there.
+    """
+    at, bytes_per_s, found = 8, 176_400.0, False
+    notes: tuple[str, ...] = ()
+    while at + 12 <= len(data):
+        name, size = struct.unpack(">4sq", data[at : at + 12])
+        at += 12
+        if name == b"data" and size == -1:
+            return Declaration(notes=("the writer left the sizes open",))
+        if size < 0 or not name.isascii():
+            raise inconsistent(f"{len(data) - at + 12} bytes at {at - 12} are no chunk")
+        if name == b"desc" and len(data) >= at + 24:
+            rate_hz, _, _, packet, frames = struct.unpack(">d4sIII", data[at : at + 24])
+            check_rate(rate_hz if math.isfinite(rate_hz) else 0)
+            bytes_per_s = rate_hz * packet / frames if packet and frames else 1000.0
+        if name == b"data":
+            notes, found = check_there(len(data) - at, size, bytes_per_s), True
+        elif at + size > len(data):
+            raise cut_off(f"chunk {name.decode()} has {len(data) - at} of {size} bytes")
+        at += size
+    if not found:
+        raise cut_off("the file ends before its samples begin")
+    return Declaration(ends=True, notes=notes)
+
+
+def nist_declaration(data: Bytes) -> Declaration:
+    """What the header of NIST Sphere says.
+
+    Raises:
+        ClipFailure: samples are missing, or there are more than declared.
+    """
+    header_bytes = int(match[1]) if (match := re.match(rb"NIST_1A\s+(\d{1,8})", data[:32])) else 0
+    fields = dict(re.findall(rb"(\w+) -i (\d{1,15})\s", data[:header_bytes]))
+    n = int(fields.get(b"sample_count", 0))
+    rate_hz = int(fields.get(b"sample_rate", 0))
+    if rate_hz:
+        check_rate(rate_hz)
+    block = int(fields.get(b"channel_count", 1)) * int(fields.get(b"sample_n_bytes", 2))
+    if not (n and rate_hz) or b"shorten" in data[:header_bytes]:
+        return Declaration()
+    return _exact(len(data) - header_bytes, n * block, rate_hz * block)
