@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fuzz_decode import DECLARED, by_ffmpeg, by_soundfile, without_count
-from slvr.ingest.decode import declared_duration_s, decode_file, decoded_clip, reader
+from fuzz_decode import DECLARED, KINDS, by_ffmpeg, by_soundfile, without_count
+from slvr.ingest.decode import Format, declared_duration_s, decode_file, decoded_clip, probe, reader
 from slvr.ingest.recipe import ClipFailure
 from slvr.shards.clip import Clip, Source
 
@@ -367,15 +367,15 @@ def test_a_playlist_behind_other_bytes_opens_nothing(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("kind", ["m4a", "webm", "ts", "wav", "mp3"])
 def test_a_name_is_a_name(tmp_path: Path, monkeypatch, kind: str) -> None:
-    from fuzz_decode import KINDS
-
+    content = KINDS[kind]()
+    expected = decode_file(content).pcm.tobytes()
     for name in ("12:30 talk", "http:", "concat:a|b", "pipe:0", "caf\udce9", "-"):
         folder = tmp_path / "http:" / "127.0.0.1:9"
         folder.mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(tmp_path)
         path = Path("http:", "127.0.0.1:9", f"{name}.{kind}")
-        path.write_bytes(KINDS[kind]())
-        assert decode_file(path).pcm.tobytes() == decode_file(KINDS[kind]()).pcm.tobytes()
+        path.write_bytes(content)
+        assert decode_file(path).pcm.tobytes() == expected
 
 
 def test_tags_that_are_no_utf_8() -> None:
@@ -426,3 +426,12 @@ def test_whatever_a_decoder_raises_is_a_row(tmp_path: Path, monkeypatch) -> None
     monkeypatch.undo()
     (tmp_path / "folder.wav").mkdir()
     assert why(tmp_path / "folder.wav")[:2] == ("missing", "no_file")
+
+
+def test_a_probe_names_the_format_and_the_length() -> None:
+    probed = probe(by_ffmpeg("ipod", "aac", 44_100, 2))
+    assert probed.format == Format("mov,mp4,m4a,3gp,3g2,mj2", "aac", 44_100, 2)
+    assert probed.length_s is not None and abs(probed.length_s - 1.5) < 0.05
+    assert probe(by_ffmpeg("mpegts", "aac")).length_s is None
+    with pytest.raises(ClipFailure, match="playlist"):
+        probe(b"#EXTM3U\nb.wav\n")
