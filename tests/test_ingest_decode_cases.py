@@ -95,13 +95,12 @@ def length_s(content: bytes | Path, *part: float) -> float:
 
 @pytest.mark.parametrize("container", ["mpegts", "matroska", "flv"])
 def test_time_counts_from_the_containers_start(container: str) -> None:
-    pieces = [(0.0, steps(24))]
-    content = film(container, "aac", pieces, output_ts_offset="100")
-    assert abs(length_s(content) - 24) < 0.1
-    for start_s in (0, 5, 13):
-        decoded = decode_file(content, start_s, start_s + 10)
-        assert len(decoded.pcm) == 160_000
-        assert tones(decoded.pcm) == list(range(start_s, start_s + 10))
+    content = film(container, "aac", [(0.0, steps(9))], output_ts_offset="100")
+    assert abs(length_s(content) - 9) < 0.1
+    for start_s in (0, 2, 5):
+        decoded = decode_file(content, start_s, start_s + 3)
+        assert len(decoded.pcm) == 48_000
+        assert tones(decoded.pcm) == list(range(start_s, start_s + 3))
 
 
 @pytest.mark.parametrize(
@@ -109,13 +108,13 @@ def test_time_counts_from_the_containers_start(container: str) -> None:
     [("ipod", "aac"), ("webm", "libopus"), ("matroska", "aac"), ("mpegts", "aac")],
 )
 def test_silence_where_nothing_was_sent(container: str, codec: str) -> None:
-    wave = steps(24)
+    wave = steps(10)
     content = film(container, codec, [(0.0, wave[: 2 * RATE]), (5.0, wave[5 * RATE :])])
     decoded = decode_file(content)
-    assert tones(decoded.pcm)[:23] == [0, 1, -3, -3, -3, *range(5, 23)]
+    assert tones(decoded.pcm)[:9] == [0, 1, -3, -3, -3, *range(5, 9)]
     assert "of silence where nothing was sent" in decoded.note
-    assert tones(decode_file(content, 5.0, 15.0).pcm) == list(range(5, 15))
-    assert tones(decode_file(content, 3.0, 9.0).pcm) == [-3, -3, *range(5, 9)]
+    assert tones(decode_file(content, 5.0, 9.0).pcm) == list(range(5, 9))
+    assert tones(decode_file(content, 3.0, 8.0).pcm) == [-3, -3, *range(5, 8)]
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
@@ -252,11 +251,11 @@ def test_gsm_which_cannot_seek() -> None:
     [("webm", "libopus"), ("ipod", "aac"), ("mpegts", "aac"), ("adts", "aac")],
 )
 def test_a_segment_beyond_the_end_says_where_the_end_is(container: str, codec: str) -> None:
-    content = film(container, codec, [(0.0, steps(24))])
-    for part in ((100.0, 110.0), (20.0, 30.0)):
+    content = film(container, codec, [(0.0, steps(6))])
+    for part in ((100.0, 110.0), (5.0, 15.0)):
         status, reason, detail = why(content, *part)
         assert (status, reason) == ("too_short", "source_ends_early")
-        assert abs(float(detail.split()[2]) - 24) < 0.05, detail
+        assert abs(float(detail.split()[2]) - 6) < 0.05, detail
 
 
 def test_what_a_wav_holds_besides_is_said() -> None:
