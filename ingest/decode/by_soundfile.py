@@ -67,16 +67,16 @@ def soundfile_pieces(
             sound.seek(first)
             read.n = first
         while True:
-            n = BLOCK_SAMPLES
+            n = min(BLOCK_SAMPLES, read.frames - read.n)
             if end_s is not None:
-                n = min(n, max(round((end_s + SEEK_MARGIN_S) * rate_hz) - read.n, 1))
+                n = max(min(n, round((end_s + SEEK_MARGIN_S) * rate_hz) - read.n), 0)
             stored = sound.read(n, dtype=dtype, always_2d=True)
             if len(stored):
                 yield Piece(tuple(stored.T), rate_hz, read.n / rate_hz, scale)
                 read.n += len(stored)
             elif read.n == first > 0:  # nothing so late: where the file ends is all there is to say
                 yield Piece((np.zeros(0, np.float32),), rate_hz, first / rate_hz)
-            if len(stored) < n:
+            if len(stored) < n or read.n >= read.frames:
                 return
     except soundfile.LibsndfileError as error:
         raise ClipFailure("corrupt", "undecodable", str(error)) from error

@@ -197,6 +197,8 @@ class _Walk:
             return False
         if part.declared_frames and part.n_frames > part.declared_frames + _TAIL_FRAMES:
             return True
+        if self._data[at + 8 : at + 12] != b"\0\0\0\0":  # a note's frame is silent
+            return False
         return _note(self._data[at : at + min(header.n_bytes, 200)]) is not None
 
     def _open(self, header: Header, at: int) -> Part:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from slvr.ingest.decode.content import Encoded, n_bytes, opened
 from slvr.ingest.decode.declaration import TOLERANCE_S, cut_off
+from slvr.ingest.decode.format import Format
 from slvr.ingest.decode.routes import Sound, open_sound
 from slvr.ingest.decode.timeline import Heard, Timeline, too_long
 from slvr.ingest.recipe import ClipFailure
@@ -89,11 +90,33 @@ def decoded_clip(clip: Clip, file: Encoded, codec: str, max_s: float) -> Clip:
         return known.failed(fault.status, fault.reason, fault.detail)
 
 
+@dataclass(frozen=True)
+class Probed:
+    """What a file says of itself before it is decoded.
+
+    Attributes:
+        format: how it holds its sound.
+        length_s: in seconds, as its header declares it or its frames count, or None.
+    """
+
+    format: Format
+    length_s: float | None
+
+
+def probe(file: Encoded) -> Probed:
+    """What a file says of itself; nothing is decoded and no checksum is looked at.
+
+    Raises:
+        ClipFailure: it is missing, or no sound can be read from it.
+    """
+    with _told(), opened(file) as content, open_sound(content, checked=False) as sound:
+        return Probed(sound.format, sound.declaration.length_s or sound.expected_s)
+
+
 def declared_duration_s(file: Encoded) -> float | None:
     """The duration of a file as its header declares it or its frames count, else None."""
     try:
-        with _told(), opened(file) as content, open_sound(content, checked=False) as sound:
-            return sound.declaration.length_s or sound.expected_s
+        return probe(file).length_s
     except ClipFailure:
         return None
 
