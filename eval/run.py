@@ -14,8 +14,9 @@ from slvr.eval.config import Models
 from slvr.eval.embed import embed
 from slvr.eval.models import EvaluatedModel, open_models
 from slvr.eval.paths import command_of, output_folder
+from slvr.eval.prepared import how_embedded, sets_table
 from slvr.eval.report import Report, write_report
-from slvr.eval.sets import EvaluatedSet, open_sets
+from slvr.eval.sets import EvaluatedSet, open_sets, set_columns
 from slvr.eval.tasks.contract import Row, Task
 from slvr.shards.common import table_sha256
 
@@ -46,14 +47,19 @@ def evaluate(task: Task) -> tuple[Path, Report]:
                 for part in embedded
             }
             rows = list(task.score(model, data, features, device))
-            columns += [{"model": model.name, "set": data.name} | _columns(row) for row in rows]
+            about = {"model": model.name, "set": data.name, "waveforms": model.waveforms}
+            about |= set_columns(data) | {"short": data.short}
+            columns += [about | _columns(row) for row in rows]
             # as soon as it is known: a table of ten sets takes hours the first time
             if headline := task.headline(rows):
                 shown.print(f"{data.name}, {model.name}: {headline}", markup=False)
     results = pd.DataFrame(columns)
     found = task.present(results)
-    details = _training(models)
-    report = Report(found.title, found.line, results, found.tables, found.charts, details)
+    embedded_parts = [part for parts_of_set in parts for part in parts_of_set]
+    line = f"{found.line} · {how_embedded(contenders, embedded_parts, config.protocol)}"
+    notes = [model.remark for model in contenders if model.remark]
+    tables = [*found.tables, sets_table(embedded_parts, notes)]
+    report = Report(found.title, line, results, tables, found.charts, _training(models))
     write_report(out, report)
     return out, report
 

@@ -2,11 +2,17 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from slvr.eval.config import Models
+from slvr.eval.pieces import Cutting, n_pieces
 from slvr.eval.protocol import PROTOCOLS, piece_s
+from slvr.pipeline.short import Short
+from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.common import pcm_hashes
 from slvr.shards.read import ClipDataset, ShardDirectory
 
@@ -20,12 +26,16 @@ class EvaluatedSet:
         split: one of their splits.
         piece_s: length in seconds of the pieces that clips are cut into; None for whole clips.
         only: hashes of the samples of the clips that are evaluated; None for all.
+        cutting: where pieces lie.
+        short: what fills clips shorter than a piece.
     """
 
     directory: ShardDirectory
     split: str
     piece_s: float | None
     only: frozenset[str] | None = None
+    cutting: Cutting = "spread"
+    short: Short = "loop"
 
     @property
     def name(self) -> str:
@@ -34,6 +44,18 @@ class EvaluatedSet:
 
     def __str__(self) -> str:
         return f"{self.directory.path}, split {self.split!r}"
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of a piece; None for whole clips."""
+        return None if self.piece_s is None else round(self.piece_s * SAMPLE_RATE_HZ)
+
+    def n_pieces(self) -> NDArray[np.int64]:
+        """Pieces of each clip."""
+        n_samples = self.clips()["n_samples"].to_numpy()
+        if self.samples is None:
+            return np.ones_like(n_samples)
+        return n_pieces(n_samples, self.samples, self.cutting)
 
     def clips(self) -> pd.DataFrame:
         """The rows of the clips that are evaluated, in the order of `dataset`.
@@ -70,7 +92,8 @@ def open_sets(config: Models) -> list[EvaluatedSet]:
     Raises:
         ValueError: a directory that cannot be read, two of one name, no such split, or no clips.
     """
-    piece = config.piece or PROTOCOLS[config.protocol].piece
+    protocol = PROTOCOLS[config.protocol]
+    piece = config.piece or protocol.piece
     only = None if config.only is None else pcm_hashes(config.only)
     sets: dict[str, EvaluatedSet] = {}
     for path in config.shards:
@@ -82,8 +105,24 @@ def open_sets(config: Models) -> list[EvaluatedSet]:
             )
         length_s = piece_s(piece, directory.manifest.recipe)
         split = config.split or _default_split(directory)
-        sets[directory.name] = EvaluatedSet(directory, split, length_s, only).of_split(split)
+        data = EvaluatedSet(directory, split, length_s, only, protocol.cutting, config.short)
+        sets[directory.name] = data.of_split(split)
     return list(sets.values())
+
+
+def set_columns(data: EvaluatedSet) -> dict[str, Any]:
+    """What a set is made of: columns of `results.csv`."""
+    clips = data.clips()
+    durations_s = clips["n_samples"] / SAMPLE_RATE_HZ
+    return {
+        "piece": "whole clips" if data.piece_s is None else f"{data.piece_s:g} s",
+        "set_clips": len(clips),
+        "set_pieces": int(data.n_pieces().sum()),
+        "set_classes": len({label for labels in clips["labels"] for label in labels}),
+        "set_shortest_s": float(durations_s.min()),
+        "set_median_s": float(durations_s.median()),
+        "set_longest_s": float(durations_s.max()),
+    }
 
 
 def clip_labels(data: EvaluatedSet) -> list[str]:

@@ -1,6 +1,7 @@
 """Tables of results as data, and as markdown, LaTeX and terminal text; the few-shot tables.
 
-Accuracies are in percent in every table.
+Accuracies, precisions and shares are in percent in every table and chart; in `results.csv` they
+are fractions.
 """
 
 from collections.abc import Sequence
@@ -82,7 +83,7 @@ def score_text(accuracy: float, ci95: float) -> str:
 
 
 def protocol(scores: pd.DataFrame) -> str:
-    """The protocol in one line: what moves the numbers and belongs under every table."""
+    """The protocol in one line: what moves the numbers, besides waveforms and pieces."""
     first = scores.iloc[0]
     models = scores.groupby("classifier", sort=False)["model"].unique()
     judges = " · ".join(
@@ -90,12 +91,13 @@ def protocol(scores: pd.DataFrame) -> str:
         for classifier, names in models.items()
     )
     features = "L2-normalised" if first.normalise_features == "l2" else "as they are"
-    pieces = " and ".join(dict.fromkeys(scores["piece"]))
+    support = "the mean of its pieces" if first.support == "mean" else "one piece"
+    query = "the sum of its pieces' scores" if first["query"] == "scores" else "their votes"
     return (
         f"{first.n_way}-way {first.k_shot}-shot · {first.n_query} "
         f"{'query' if first.n_query == 1 else 'queries'} a class · {first.n_tasks:,} tasks a set · "
-        f"protocol {first.protocol}: waveforms normalised {first.waveforms}, {pieces} pieces, "
-        f"features {features} · {judges}"
+        f"protocol {first.protocol}: features {features}, a support is {support}, a query decides "
+        f"by {query} · {judges}"
     )
 
 
@@ -103,7 +105,7 @@ def score_table(scores: pd.DataFrame) -> Table:
     """One row a set and one column a model, chance beside; the average rank of several sets."""
     models = list(scores["model"].unique())
     chance = f"{100 / scores['n_way'].iloc[0]:.1f}"
-    rows, notes, best = [], [f"{protocol(scores)}."], []
+    rows, notes, best = [], [], []
     for i, (name, of_set) in enumerate(scores.groupby("set", sort=False)):
         first = of_set.iloc[0]
         mark = "*" if first.benchmark_difference else ""
@@ -171,7 +173,7 @@ def comparison_table(scores: pd.DataFrame) -> Table | None:
         "Accuracy in % beside the published results",
         ["model", *head, "avg rank"],
         rows,
-        [*notes, f"{protocol(scores)}."],
+        notes,
     )
 
 

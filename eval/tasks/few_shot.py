@@ -11,7 +11,7 @@ from slvr.eval.charts import bars
 from slvr.eval.classify import few_shot_accuracies, mean_and_ci
 from slvr.eval.config import FewShotTasks
 from slvr.eval.embed import Features
-from slvr.eval.embedders import MeanLogMel
+from slvr.eval.embedders import MelStatistics
 from slvr.eval.episodes import Episodes, sample_episodes
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
@@ -19,8 +19,6 @@ from slvr.eval.published import SETS
 from slvr.eval.sets import EvaluatedSet, clip_labels
 from slvr.eval.tables import comparison_table, protocol, score_table, score_text
 from slvr.eval.tasks.contract import Presented, Task
-
-_NORMALISED = {"trained": "as in training", "none": "not at all", "per-clip": "each"}
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,12 @@ class Score:
     n_tasks: int
     classifier: str
     protocol: str
-    waveforms: str
     normalise_features: str
-    piece: str
+    support: str
+    query: str
     n_classes: int
     classes_left_out: str
     benchmark_difference: str
-    n_clips: int
-    n_pieces: int
     dim: int
     training_recipe: str
     """Recipe of its training, "own" where it is not known; empty for a baseline."""
@@ -64,10 +60,8 @@ class FewShot(Task):
 
         classifier: Literal["sgd", "logistic", "centroid"] = "sgd"
         """sgd: the published one-versus-all log-loss SGD; logistic: multinomial with an L2 penalty;
-        centroid: the nearest class mean."""
-        baselines: bool = True
-        """Also evaluate the same network untrained, and nearest centroids of mean log-mel
-        spectra."""
+        centroid: the nearest class mean, which statistics of log-mel spectra and MFCCs always
+        have."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -77,21 +71,6 @@ class FewShot(Task):
         """Draws the episodes of each set."""
         for data in sets:
             self._episodes(data)
-
-    def contenders(
-        self, models: Sequence[EvaluatedModel], device: torch.device
-    ) -> list[EvaluatedModel]:
-        """The models, then the baselines; runs of one shape share their untrained network."""
-        if not self.config.baselines:
-            return list(models)
-        fresh: dict[str, EvaluatedModel] = {}
-        for model in models:
-            if model.untrained is not None:
-                network = model.untrained()
-                fresh.setdefault(network.fingerprint, EvaluatedModel(network, baseline=True))
-        normalisation = PROTOCOLS[self.config.protocol].normalisation("none")
-        log_mel = EvaluatedModel(MeanLogMel(normalisation, device), baseline=True)
-        return [*models, *fresh.values(), log_mel]
 
     def score(
         self,
@@ -104,8 +83,9 @@ class FewShot(Task):
         config, settings = self.config, PROTOCOLS[self.config.protocol]
         episodes, of_pieces = self._episodes(data), features[data.split]
         normalise_features = config.normalise_features or settings.features
-        is_log_mel = isinstance(model.embedder, MeanLogMel)
-        classifier = "centroid" if is_log_mel else config.classifier
+        is_plain = isinstance(model.embedder, MelStatistics)
+        classifier = "centroid" if is_plain else config.classifier
+        support, query = config.support or settings.support, config.query or settings.query
         accuracies = few_shot_accuracies(
             of_pieces.values,
             of_pieces.first_piece,
@@ -115,6 +95,8 @@ class FewShot(Task):
             normalise_features,
             config.seed,
             device,
+            support=support,
+            query=query,
         )
         accuracy, ci95 = mean_and_ci(accuracies)
         n_classes = len(episodes.classes) + len(episodes.dropped)
@@ -130,14 +112,12 @@ class FewShot(Task):
             n_tasks=config.n_tasks,
             classifier=classifier,
             protocol=config.protocol,
-            waveforms=_NORMALISED[settings.waveforms],
             normalise_features=normalise_features,
-            piece="whole-clip" if data.piece_s is None else f"{data.piece_s:g} s",
+            support=support,
+            query=query,
             n_classes=len(episodes.classes),
             classes_left_out=", ".join(episodes.dropped),
             benchmark_difference=benchmark_difference(data, n_classes),
-            n_clips=len(of_pieces.first_piece),
-            n_pieces=len(of_pieces.pieces),
             dim=of_pieces.values.shape[1],
             training_recipe="" if model.baseline else model.training.get("recipe", "own"),
             model_sha256=model.embedder.fingerprint,

@@ -110,7 +110,6 @@ class Probe(Task):
                 [name, *(f"{100 * value:.2f}" for value in values)]
                 for name, values in zip(names, wide.to_numpy(), strict=True)
             ],
-            [f"{line}."],
         )
         chart = heatmap(100 * wide.to_numpy(), names, list(wide.columns))
         return Presented("Probe", line, [table], {"%": chart})

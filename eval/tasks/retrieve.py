@@ -98,7 +98,6 @@ class Retrieve(Task):
                 [str(name), *(f"{100 * value:.2f}" for value in values)]
                 for name, values in by_set.mean().iterrows()
             ],
-            [f"{line}."],
         )
         by_class = Table(
             "Average precision by class, %",
@@ -109,10 +108,10 @@ class Retrieve(Task):
             ],
         )
         charts = {
-            f"{name}: average precision by class": heatmap(
-                values.to_numpy(), [label for _, label in values.index], list(values.columns)
+            f"{name}: average precision by class, %": heatmap(
+                100 * values.to_numpy(), [label for _, label in values.index], list(wide.columns)
             )
-            for name, values in by_set
+            for name, values in wide.groupby(level="set", sort=False)
         }
         return Presented("Query by example", line, [table, by_class], charts)
 

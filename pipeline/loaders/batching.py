@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from slvr.pipeline.short import Short, filled
+
 Ints = npt.NDArray[np.int64]
 Pcm = npt.NDArray[np.int16]
 
@@ -27,13 +29,15 @@ class Batching:
     batch: int
     """B, clips a step of this process."""
     n_samples: int
-    """T; longer clips are cut at random, shorter ones repeated."""
+    """T; longer clips are cut at random, shorter ones filled."""
     seed: int
     """Of the order and the cuts."""
     rank: int = 0
     """Number of this process."""
     world: int = 1
     """Number of processes."""
+    short: Short = "loop"
+    """What fills clips shorter than T."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.n_samples < 1:
@@ -111,12 +115,13 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def cut_batch(batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm]) -> Tensor:
-    """One batch (B, T) int16: each clip cut to one length, or repeated up to it."""
+    """One batch (B, T) int16: each clip cut to one length, or filled up to it."""
     lengths = np.array([len(pcm) for pcm in pcms])
     starts = cut_starts(batching, epochs, clips, lengths)
     batch = torch.empty((len(pcms), batching.n_samples), dtype=torch.int16)
     for row, pcm, start in zip(batch.numpy(), pcms, starts, strict=True):
-        row[:] = np.resize(pcm, len(row)) if len(pcm) < len(row) else pcm[start : start + len(row)]
+        cut = pcm[start : start + len(row)]
+        row[:] = filled(cut, len(row), batching.short)
     return batch
 
 
