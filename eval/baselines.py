@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import torch
 
 from slvr.eval.calibrate import N_CLIPS, TrainingClips, batch_norms, calibrate, training_clips
-from slvr.eval.config import Models
+from slvr.eval.config import Compared, Models
 from slvr.eval.embedders import MEL_STATISTICS, MelStatistics, encoder_embedder
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
 
 
 def with_baselines(
-    models: Sequence[EvaluatedModel], config: Models, device: torch.device
+    models: Sequence[EvaluatedModel], config: Compared, device: torch.device
 ) -> list[EvaluatedModel]:
     """The models, then what they are compared with; the models alone with `--no-baselines`."""
     if not config.baselines:
@@ -31,7 +31,7 @@ def mel_statistics(config: Models, device: torch.device) -> list[EvaluatedModel]
 
 
 def untrained(
-    models: Sequence[EvaluatedModel], config: Models, device: torch.device
+    models: Sequence[EvaluatedModel], config: Compared, device: torch.device
 ) -> list[EvaluatedModel]:
     """The networks of the models with fresh weights, batch norms calibrated where that can be.
 

@@ -43,14 +43,6 @@ class Models:
     short: Literal["loop", "silence", "centre"] = "loop"
     """What fills clips shorter than a piece: the clip again and again, silence behind it, or
     silence on both sides; with protocols published and later the last piece too."""
-    baselines: bool = True
-    """Also evaluate what has learnt nothing: the same network untrained, its batch norms calibrated
-    on the clips that the model was trained on, and statistics of log-mel spectra and of MFCCs."""
-    uncalibrated: bool = False
-    """Also evaluate the untrained network with batch norms that have seen nothing."""
-    calibrate_on: str | None = None
-    """Shard directory on whose training clips the untrained network's batch norms are calibrated;
-    by default the one that the run was trained on."""
     split: str | None = None
     """Split to evaluate; by default `eval`, else `test`, else the only one there is."""
     seed: int = 0
@@ -72,7 +64,21 @@ class Models:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotTasks(Models):
+class Compared(Models):
+    """Models, and what has learnt nothing beside them."""
+
+    baselines: bool = True
+    """Also evaluate what has learnt nothing: the same network untrained, its batch norms calibrated
+    on the clips that the model was trained on, and statistics of log-mel spectra and of MFCCs."""
+    uncalibrated: bool = False
+    """Also evaluate the untrained network with batch norms that have seen nothing."""
+    calibrate_on: str | None = None
+    """Shard directory on whose training clips the untrained network's batch norms are calibrated;
+    by default the one that the run was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotTasks(Compared):
     """Few-shot tasks."""
 
     n_way: int = 5

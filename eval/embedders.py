@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from slvr.command.named import loaded
 from slvr.eval.protocol import Waveforms
@@ -105,6 +106,9 @@ more, since these are not speech alone."""
 class MelStatistics:
     """Statistics over time of the log-mel spectrum or of its cepstrum: nothing is learnt.
 
+    Frames with nothing but zeros in the middle do not count: the logarithm's floor, a hundred
+    decibels below any recording, would tell padding and nothing else.
+
     Cepstral coefficients are the first of its orthonormal DCT-II over the bands: c_k = sum_f a_k
     cos(pi k (2 f + 1) / (2 F)) x_f with a_0 = sqrt(1 / F), otherwise a_k = sqrt(2 / F).
     """
@@ -129,8 +133,19 @@ class MelStatistics:
         image: Tensor = self._front_end(_normalised(waves, self._normalisation))
         bands = image[:, self._front_end.log_mel]
         bands = bands if self._basis is None else self._basis @ bands
-        mean = bands.mean(dim=-1)
-        return torch.cat([mean, bands.std(-1, correction=0)], 1) if self._deviation else mean
+        weights = self._heard(waves)[:, None]
+        mean = (weights * bands).sum(-1)
+        if not self._deviation:
+            return mean
+        variance = (weights * (bands - mean[..., None]).square()).sum(-1)
+        return torch.cat([mean, variance.sqrt()], dim=1)
+
+    def _heard(self, waves: Tensor) -> Tensor:
+        """(B, L): 1 / n for the n frames with sound, 0 for others; alike where there is none."""
+        middle, hop = self._front_end.frame_samples // 4, self._front_end.hop_samples
+        heard = F.max_pool1d(waves.abs()[:, None], middle, hop, middle // 2)[:, 0] > 0
+        heard |= ~heard.any(-1, keepdim=True)
+        return heard / heard.sum(-1, keepdim=True)
 
 
 class CallableEmbedder:

@@ -47,9 +47,10 @@ def evaluate(task: Task) -> tuple[Path, Report]:
                 for part in embedded
             }
             rows = list(task.score(model, data, features, device))
-            about = {"model": model.name, "set": data.name, "waveforms": model.waveforms}
-            about |= set_columns(data) | {"short": data.short}
-            columns += [about | _columns(row) for row in rows]
+            about = {"waveforms": model.waveforms, **set_columns(data)}
+            columns += [
+                {"model": model.name, "set": data.name, **_columns(row), **about} for row in rows
+            ]
             # as soon as it is known: a table of ten sets takes hours the first time
             if headline := task.headline(rows):
                 shown.print(f"{data.name}, {model.name}: {headline}", markup=False)

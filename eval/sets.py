@@ -116,6 +116,8 @@ def set_columns(data: EvaluatedSet) -> dict[str, Any]:
     durations_s = clips["n_samples"] / SAMPLE_RATE_HZ
     return {
         "piece": "whole clips" if data.piece_s is None else f"{data.piece_s:g} s",
+        "cutting": data.cutting,
+        "short": data.short,
         "set_clips": len(clips),
         "set_pieces": int(data.n_pieces().sum()),
         "set_classes": len({label for labels in clips["labels"] for label in labels}),

@@ -92,7 +92,7 @@ def protocol(scores: pd.DataFrame) -> str:
     )
     features = "L2-normalised" if first.normalise_features == "l2" else "as they are"
     support = "the mean of its pieces" if first.support == "mean" else "one piece"
-    query = "the sum of its pieces' scores" if first["query"] == "scores" else "their votes"
+    query = "the sum of its pieces' scores" if first["query"] == "scores" else "its pieces' votes"
     return (
         f"{first.n_way}-way {first.k_shot}-shot · {first.n_query} "
         f"{'query' if first.n_query == 1 else 'queries'} a class · {first.n_tasks:,} tasks a set · "

@@ -14,7 +14,7 @@ from docstring_parser import parse_from_object
 from conftest import write_run
 from slvr.command.named import config_of, named
 from slvr.eval.cli import main
-from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.embedders import MEL_STATISTICS, EncoderEmbedder
 from slvr.eval.loaded import open_trained
 from slvr.eval.report import REPORT
 from slvr.eval.tasks.registry import TASKS
@@ -47,15 +47,16 @@ def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
     out = here / "results" / "x"
     assert f"report: {Path('results/x') / REPORT}" in printed
     scores = pd.read_csv(out / "results.csv")
-    assert scores["model"].tolist() == ["x", "untrained", "mean log-mel"]
-    assert scores["baseline"].tolist() == [False, True, True]
-    assert scores["classifier"].tolist() == ["sgd", "sgd", "centroid"]
+    assert scores["model"].tolist() == ["x", "untrained, uncalibrated", *MEL_STATISTICS]
+    assert scores["baseline"].tolist() == [False] + 4 * [True]
+    assert scores["classifier"].tolist() == 2 * ["sgd"] + 3 * ["centroid"]
+    assert scores["waveforms"].tolist() == 2 * ["published"] + 3 * ["none"]
     assert scores["accuracy"].between(0, 1).all() and (scores["ci95"] > 0).all()
     for accuracy in scores["accuracy"]:
         assert f"{100 * accuracy:.2f} ±" in printed
         assert f"{100 * accuracy:.2f} ±" in shown  # as soon as it is known
         assert f"{100 * accuracy:.2f} ±" in (out / "results.md").read_text()
-    assert json.loads((out / "results.json").read_text())[1]["model"] == "untrained"
+    assert json.loads((out / "results.json").read_text())[1]["set_clips"] == 20
     record = json.loads((out / "run.json").read_text())
     assert record["command"] == "evaluate" and record["config"]["n_tasks"] == 200
     assert record["datasets"] == {"data": ShardDirectory.open("data").fingerprint}
@@ -64,7 +65,7 @@ def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
     before = (out / "results.csv").read_bytes()
     assert evaluate("--shards", "data") == 0
     assert (out / "results.csv").read_bytes() == before
-    assert len(list((here / "results" / "features").iterdir())) == 3
+    assert len(list((here / "results" / "features").iterdir())) == 5
 
 
 def test_several_checkpoints_and_sets_make_one_table(
@@ -76,10 +77,10 @@ def test_several_checkpoints_and_sets_make_one_table(
     args += ["--n-tasks", "50", "--piece", "0.2", "--out", "both", "--n-way", "4"]
     assert main(args) == 0
     scores = pd.read_csv(here / "both" / "results.csv")
-    models = ["x", "step-00000007", "untrained x", "mean log-mel"]
+    models = ["x", "step-00000007", "untrained x, uncalibrated", *MEL_STATISTICS]
     assert scores["model"].tolist() == 2 * models
-    assert scores["set"].tolist() == 4 * ["data"] + 4 * ["more"]
-    assert scores["split"].tolist() == 4 * ["eval"] + 4 * ["test"]
+    assert scores["set"].tolist() == 6 * ["data"] + 6 * ["more"]
+    assert scores["split"].tolist() == 6 * ["eval"] + 6 * ["test"]
 
 
 def test_baselines_can_be_left_out_and_a_file_gives_the_settings(here: Path) -> None:
@@ -174,9 +175,9 @@ def test_a_set_of_the_benchmark_stands_beside_what_is_published(
 @pytest.mark.parametrize(
     ("name", "waveforms", "features", "piece"),
     [
-        ("matched", "as in training", "l2", "0.2 s"),
-        ("published", "not at all", "none", "1 s"),
-        ("later", "each", "l2", "5 s"),
+        ("matched", "published", "l2", "0.2 s"),
+        ("published", "none", "none", "1 s"),
+        ("later", "per-clip", "l2", "5 s"),
     ],
 )
 def test_the_protocol_decides_and_is_in_every_table(
@@ -208,8 +209,11 @@ def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
     args = ["--encoder", "moments_of:embed", "--checkpoint", "runs/x", "--shards", "data"]
     assert main([*args, "--n-tasks", "50", "--piece", "whole"]) == 0
     scores = pd.read_csv(here / "results" / "x" / "results.csv")
-    assert scores["model"].tolist() == ["x", "moments_of:embed", "untrained", "mean log-mel"]
-    assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole-clip"
+    assert scores["model"].tolist() == [
+        *("x", "moments_of:embed", "untrained, uncalibrated"),
+        *MEL_STATISTICS,
+    ]
+    assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole clips"
     args = [
         "--encoder",
         "moments_of:embed",
@@ -330,7 +334,7 @@ def test_only_the_clips_of_another_table_are_scored(
     assert evaluate(*args, "--out", "common") == 0
     assert evaluate(*args[:3], "--out", "all") == 0
     common, whole = (pd.read_csv(here / out / "results.csv").iloc[0] for out in ("common", "all"))
-    assert (common.n_clips, whole.n_clips) == (10, 20)
+    assert (common.set_clips, whole.set_clips) == (10, 20)
     keys = {
         frozenset(pd.read_parquet(pieces)["key"])
         for pieces in (here / "results" / "features").glob("*/pieces.parquet")

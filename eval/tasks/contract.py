@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from markupsafe import Markup
 
-from slvr.eval.baselines import with_baselines
 from slvr.eval.embed import Features
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.sets import EvaluatedSet
@@ -78,8 +77,12 @@ class Task(ABC):
     def contenders(
         self, models: Sequence[EvaluatedModel], device: torch.device
     ) -> Sequence[EvaluatedModel]:
-        """Who is scored: the models of the command line and, by default, all baselines."""
-        return with_baselines(models, self.config, device)
+        """Who is scored, by default the models of the command line.
+
+        A task whose `Config` is on top of `slvr.eval.config.Compared` adds what they are compared
+        with by `slvr.eval.baselines.with_baselines`.
+        """
+        return models
 
     def splits(self, data: EvaluatedSet) -> tuple[str, ...]:
         """The splits of a set whose features `score` gets, by default the one that is evaluated."""

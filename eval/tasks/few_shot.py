@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 import torch
 
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import bars
 from slvr.eval.classify import few_shot_accuracies, mean_and_ci
 from slvr.eval.config import FewShotTasks
@@ -71,6 +72,12 @@ class FewShot(Task):
         """Draws the episodes of each set."""
         for data in sets:
             self._episodes(data)
+
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and all baselines."""
+        return with_baselines(models, self.config, device)
 
     def score(
         self,

@@ -19,8 +19,9 @@ from markupsafe import Markup
 from torch import Tensor
 
 from slvr.command.progress import track
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import heatmap
-from slvr.eval.config import Models, check_least
+from slvr.eval.config import Compared, check_least
 from slvr.eval.embed import Embedder, Features
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.pieces import cut, pieces_a_batch
@@ -52,7 +53,7 @@ class Invariance(Task):
     NAME = "invariance"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Models):
+    class Config(Compared):
         """Mahalanobis distance between features of clips and augmented clips, by augmentation."""
 
         n_clips: int = 1000
@@ -75,6 +76,12 @@ class Invariance(Task):
                 "--piece whole: clips of several lengths cannot be augmented in batches; give a "
                 "length"
             )
+
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and all baselines."""
+        return with_baselines(models, self.config, device)
 
     def score(
         self,

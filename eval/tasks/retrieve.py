@@ -17,8 +17,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn import functional as F
 
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import heatmap
-from slvr.eval.config import Models, check_least
+from slvr.eval.config import Compared, check_least
 from slvr.eval.embed import Features
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.sets import EvaluatedSet
@@ -46,7 +47,7 @@ class Retrieve(Task):
     NAME = "retrieve"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Models):
+    class Config(Compared):
         """Query by example: average precision of cosine similarity, by class and mean."""
 
         n_positive: int = 100
@@ -69,6 +70,12 @@ class Retrieve(Task):
                     f"{data}: no class that two clips have and another has not; choose a labelled "
                     "set of several classes"
                 )
+
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and all baselines."""
+        return with_baselines(models, self.config, device)
 
     def score(
         self,
