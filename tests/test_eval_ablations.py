@@ -1,6 +1,7 @@
 """The commands beside the few-shot table, on features whose answer is known."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from conftest import write_run
 from slvr.eval.classify import Supports
 from slvr.eval.cli import main
 from slvr.eval.embed import embed
+from slvr.eval.embedders import MEL_STATISTICS
 from slvr.eval.episodes import Episodes
 from slvr.eval.report import REPORT
 from slvr.eval.sets import EvaluatedSet
@@ -68,6 +70,23 @@ def test_a_command_writes_its_tables_and_heatmap(
     first = (out / "results.csv").read_bytes()
     assert command(name, *args, "--protocol", "later") == 0
     assert (out / "results.csv").read_bytes() == first
+
+
+def test_precisions_are_percent_and_chance_is_no_column_of_the_heatmap(here: Path) -> None:
+    assert command("retrieve", "--no-baselines") == 0
+    out = here / "results" / "x-retrieve"
+    results = pd.read_csv(out / "results.csv")
+    text, page = (out / "results.md").read_text(), (out / REPORT).read_text()
+    assert "| set | x | chance |" in text
+    precision = 100 * results["average_precision"].mean()
+    assert f"| data | {precision:.2f} |" in text and 0 < precision < 100
+    drawn = re.search(r'<svg class="heatmap".*?</svg>', page, re.S).group()
+    written = re.findall(r"<text[^>]*>([^<]+)</text>", drawn)
+    assert "chance" not in written and "x" in written
+    for value in results["average_precision"]:
+        assert f"{100 * value:.3g}" in written
+    assert page.count("Protocol matched") == 1
+    assert "waveforms by the published mean and deviation" in page
 
 
 def test_published_values_stand_beside_the_ablations(here: Path) -> None:
@@ -289,6 +308,11 @@ def test_probe_learns_from_one_split_and_is_tested_on_another(
     row = results.iloc[0]
     assert (row.metric, row.n_train, row.n_test, row.n_classes) == ("accuracy", 6, 6, 3)
     assert "one hidden layer of 4" in capsys.readouterr().out
+    assert len(results) == 2 + len(MEL_STATISTICS)
+    assert results[["set_clips", "set_pieces"]].values.tolist() == len(results) * [[6, 6]]
+    text = (here / "results" / "x-probe" / "results.md").read_text()
+    assert "| both, train | 3 | 6 | 18 | 0.2 s | 0 |" in text
+    assert "| both, test | 3 | 6 | 6 | 0.2 s | 0 |" in text
 
 
 def test_retrieval_finds_clips_of_the_same_direction() -> None:
