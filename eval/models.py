@@ -86,4 +86,7 @@ def _opened(
         raise ValueError(str(error) if path in str(error) else f"{path}: {error}") from error
     how = PROTOCOLS[config.protocol].normalisation(trained.normalisation)
     embedder = encoder_embedder(name, trained.encoder, trained.front_end, how, device)
-    return EvaluatedModel(embedder, how, trained, path, label)
+    short, remark = trained.config.get("short", config.short), ""
+    if short != config.short:
+        remark = f"{name}: trained with --short {short}, evaluated with {config.short}."
+    return EvaluatedModel(embedder, how, trained, path, label, remark=remark)

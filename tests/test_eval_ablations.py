@@ -13,13 +13,13 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from torch import Tensor
 
 from conftest import write_run
-from slvr.eval.classify import Supports
 from slvr.eval.cli import main
 from slvr.eval.embed import embed
 from slvr.eval.embedders import MEL_STATISTICS
 from slvr.eval.episodes import Episodes
 from slvr.eval.report import REPORT
 from slvr.eval.sets import EvaluatedSet
+from slvr.eval.supports import Supports
 from slvr.eval.tasks.invariance import Invariance, augmented_distances, whitening
 from slvr.eval.tasks.probe import Probe, accuracy, classify, mean_precision
 from slvr.eval.tasks.retrieve import Retrieve, class_members, class_precisions

@@ -385,3 +385,34 @@ def test_an_encoder_is_found_beside_a_stranger_of_every_name(here: Path) -> None
     scores = pd.read_csv(here / "results" / "model-embed" / "results.csv")
     assert scores["model"].tolist() == ["model:embed", "train:embed", "eval:embed"]
     assert (scores["dim"] == 2).all()
+
+
+def test_short_clips_supports_and_queries_are_as_asked_for(here: Path, capsys) -> None:
+    default = ["--shards", "data", "--no-baselines", "--piece", "0.3"]
+    asked = ["--short", "centre", "--support", "piece", "--query", "votes"]
+    assert evaluate(*default, "--out", "default") == 0
+    assert "put in the middle of silence" not in capsys.readouterr().out
+    assert evaluate(*default, *asked, "--out", "asked") == 0
+    assert "put in the middle of silence" in " ".join(capsys.readouterr().out.split())
+    columns = ["short", "support", "query", "cutting", "set_pieces"]
+    first, second = (
+        pd.read_csv(here / out / "results.csv").iloc[0] for out in ("default", "asked")
+    )
+    # 10 clips of 0.2 s, and 10 of 0.5 s: two pieces of 0.3 s
+    assert list(first[columns]) == ["loop", "mean", "scores", "spread", 30]
+    assert list(second[columns]) == ["centre", "piece", "votes", "spread", 30]
+    assert len(list((here / "results" / "features").iterdir())) == 2
+    text = (here / "asked" / "results.md").read_text()
+    assert "a support is one piece, a query decides by its pieces' votes" in text
+    assert "| data, eval | 5 | 20 | 30 | 0.3 s | 10 | 0.20 | 0.35 | 0.50 |" in text
+    for file in ("results.md", "results.tex", REPORT):
+        assert (here / "asked" / file).read_text().count("protocol matched") == 1
+
+
+def test_a_model_that_heard_short_clips_otherwise_is_named(here: Path) -> None:
+    write_run(here / "runs" / "y", ResNet18(**SHAPE), short="silence")
+    args = ["--checkpoint", "runs/x", "runs/y", "--shards", "data", "--n-tasks", "20"]
+    assert main([*args, "--piece", "0.2", "--no-baselines"]) == 0
+    text = (here / "results" / "x" / "results.md").read_text()
+    assert "y: trained with --short silence, evaluated with loop." in text
+    assert "x: trained with" not in text

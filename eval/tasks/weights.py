@@ -14,7 +14,7 @@ import torch
 
 from slvr.eval.baselines import untrained
 from slvr.eval.charts import heatmap
-from slvr.eval.classify import Supports, sgd_duals, shuffled
+from slvr.eval.classify import sgd_duals, shuffled
 from slvr.eval.config import FewShotTasks
 from slvr.eval.embed import Features
 from slvr.eval.episodes import Episodes
@@ -22,6 +22,7 @@ from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import WEIGHTS
 from slvr.eval.sets import EvaluatedSet
+from slvr.eval.supports import Supports
 from slvr.eval.tables import Table
 from slvr.eval.tasks.contract import Presented, Task
 from slvr.eval.tasks.few_shot import draw_episodes
