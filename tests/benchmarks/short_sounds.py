@@ -6,8 +6,9 @@
 
 Fetches recordings that Debian packages hold (apt-get download, dpkg -x; nothing is installed, all
 stays in --out), ingests them by our own commands, trains networks of recipe `demo` on clips of 1 s,
-one on each core, and judges them on instruments, words and languages that share no clip with the
-training. Each row changes one choice. After an interruption the same command goes on.
+one on each core, and judges them on instruments, and on languages of short names and of longer
+prompts, that share no clip with the training. Each row changes one choice. After an interruption
+the same command goes on.
 """
 
 import argparse
@@ -55,7 +56,9 @@ INSTRUMENTS = {
     "hands": r"clap|snap|cajon|bongo|conga|djembe|dununba",
 }
 """Class of a drum -> what its file's name holds; the first that fits."""
-SETS = ("drums", "words", "languages")
+NAME = re.compile(r"_desc_([a-z]{2})(_\w+)?\.ogg")
+"""How the file of a stamp's spoken name ends: its language."""
+SETS = ("drums", "names", "languages")
 SHORTS: tuple[Short, ...] = ("loop", "silence", "centre")
 BASE = "as published"
 PHASE = ("--front-end", f"{Path(__file__).with_name('without_phase.py')}:WithoutPhase")
@@ -93,7 +96,8 @@ def fetch(args: argparse.Namespace) -> Path:
 def lay_out(share: Path, args: argparse.Namespace) -> None:
     """Links the recordings into a folder a set, a sub-folder a class; `train` has no classes.
 
-    Every other drum kit is learnt from, and all spoken names of stamps; prompts are judged alone.
+    Every other drum kit is learnt from, and every other stamp; prompts are only judged on. Classes
+    of words would need several voices of one language: across languages the voice misleads.
     """
     found: dict[str, list[tuple[str, Path]]] = {name: [] for name in ("train", *SETS)}
     kits = sorted((share / "hydrogen" / "data" / "drumkits").iterdir())
@@ -105,15 +109,15 @@ def lay_out(share: Path, args: argparse.Namespace) -> None:
             fitting = (c for c, names in INSTRUMENTS.items() if re.search(names, path.name.lower()))
             if (instrument := next(fitting, None)) is not None:
                 found["drums"].append((instrument, path))
-    found["train"] += [("all", path) for path in _audio(share / "tuxpaint")]
+    stamps = _audio(share / "tuxpaint")
+    found["train"] += [("all", path) for path in stamps[::2]]
+    names = [(NAME.search(path.name), path) for path in stamps[1::2]]
+    found["names"] = [(name[1], path) for name, path in names if name is not None]
     for language, begins in VOICES.items():
         (voice,) = (share / "asterisk" / "sounds").glob(f"{begins}_*")
         found["languages"] += [(language, path) for path in sorted(voice.glob("*.wav"))]
-        words = [p for p in _audio(voice / "digits") if re.fullmatch(r"\d+|day-\d|mon-\d+", p.stem)]
-        found["words"] += [(path.stem, path) for path in words]
     for name, files in found.items():
-        kept = files if name == "words" else files[:: max(1, len(files) // args.limit)]
-        for label, path in kept:
+        for label, path in files[:: max(1, len(files) // args.limit)]:
             link = args.out / "sounds" / name / label / " ".join(path.relative_to(share).parts)
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
