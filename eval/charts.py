@@ -48,8 +48,9 @@ def bars(scores: pd.DataFrame) -> Markup:
                 color=INK,
             )
         axes.set_yticks(bar, scores["model"], color=INK)
-        axes.set_xticks(range(0, 101, 20))
-        axes.set_xlim(0, 108)
+        axes.locator_params(axis="x", nbins=6)
+        # from 0, as lengths have to be, to the longest bar and its number
+        axes.set_xlim(0, 1.18 * max(chance, float(np.max(percent + ci))))
         axes.invert_yaxis()
         axes.tick_params(axis="x", labelcolor=MUTED)
         axes.grid(axis="x", color=LINE, linewidth=0.8)

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slvr.eval.episodes import Episodes
+from slvr.eval.protocol import Query, Support
+from slvr.eval.supports import Supports
 
 Classifier = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
 """Scores (T, N, Q), the higher the likelier, from the Gram matrix of the supports (T, n, n), their
@@ -176,11 +178,11 @@ def few_shot_accuracies(
     normalise_features: Literal["l2", "none"],
     seed: int = 0,
     device: torch.device | str = "cpu",
+    *,
+    support: Support = "mean",
+    query: Query = "scores",
 ) -> NDArray[np.float64]:
     """The accuracy of each episode, (T,) in [0, 1].
-
-    A support is one piece of its clip, drawn with the task; a query is a majority vote over all of
-    its pieces, ties to the lowest class.
 
     Args:
         features: (P, D) float32, one row a piece; may lie on a memory-mapped file.
@@ -191,46 +193,45 @@ def few_shot_accuracies(
         normalise_features: "l2" divides each feature vector by its length.
         seed: seed of the classifier's own random choices.
         device: where they are solved.
+        support: "mean" of a clip's pieces, or the one "piece" that was drawn with the task.
+        query: decides by the sum of its pieces' "scores", or by majority of their "votes", ties to
+            the lowest class.
     """
     n_tasks, n_way, _ = episodes.support.shape
-    support_rows = rows_of_supports(first_piece, n_pieces, episodes)
-    query = episodes.query.reshape(n_tasks, -1)
-    query_first = torch.from_numpy(first_piece[query])
-    query_end = torch.from_numpy(n_pieces[query].cumsum(1))  # in the row of the task's pieces
+    l2 = normalise_features == "l2"
+    supports_of = Supports(features, first_piece, n_pieces, episodes, support, l2)
+    asked = episodes.query.reshape(n_tasks, -1)
+    query_first = torch.from_numpy(first_piece[asked])
+    query_end = torch.from_numpy(n_pieces[asked].cumsum(1))  # in the row of the task's pieces
 
     generator = torch.Generator().manual_seed(seed)
     correct = torch.empty(n_tasks, dtype=torch.float64)
     # Episodes of about the same number of query pieces share a batch: next to no padding.
     by_length = query_end[:, -1].argsort(stable=True)
     longest = int(query_end[:, -1].max())
-    row_bytes = 4 * (features.shape[1] + 2 * support_rows.shape[1])
-    batch = max(1, _BATCH_BYTES // ((support_rows.shape[1] + longest) * row_bytes))
+    n_supports = supports_of.n
+    row_bytes = 4 * (features.shape[1] + 2 * n_supports)
+    rows_a_task = n_supports * supports_of.most_pieces + longest
+    batch = max(1, _BATCH_BYTES // (rows_a_task * row_bytes))
     for t in torch.split(by_length, batch):
         rows, owner = _query_rows(query_first[t], query_end[t])
-        vectors = features[torch.cat([support_rows[t], rows], dim=1)].to(device)
-        if normalise_features == "l2":
-            vectors = F.normalize(vectors, dim=-1)
-        supports, queries = vectors.tensor_split([support_rows.shape[1]], dim=1)
+        supports, queries = supports_of.vectors(t).to(device), features[rows].to(device)
+        if l2:
+            queries = F.normalize(queries, dim=-1)
         scores = CLASSIFIERS[classifier](
             supports @ supports.mT, supports @ queries.mT, n_way, generator
         )
-        votes = F.one_hot(scores.argmax(1).cpu(), n_way).double()
-        # Padding votes for an extra query, which is dropped.
-        counts = votes.new_zeros(len(t), query.shape[1] + 1, n_way)
-        counts.scatter_add_(1, owner[..., None].expand_as(votes), votes)
-        guess = counts[:, :-1].argmax(-1)
+        said = scores.mT.double().cpu()
+        if query == "votes":
+            said = F.one_hot(said.argmax(-1), n_way).double()
+        # Padding counts for an extra query, which is dropped.
+        sums = said.new_zeros(len(t), asked.shape[1] + 1, n_way)
+        sums.scatter_add_(1, owner[..., None].expand_as(said), said)
+        guess = sums[:, :-1].argmax(-1)
         truth = torch.arange(n_way).repeat_interleave(episodes.query.shape[2])
         correct[t] = (guess == truth).double().mean(1)
     accuracies: NDArray[np.float64] = correct.numpy()
     return accuracies
-
-
-def rows_of_supports(
-    first_piece: NDArray[np.int64], n_pieces: NDArray[np.int64], episodes: Episodes
-) -> Tensor:
-    """(T, n) int64: the feature row of the drawn piece of each support, by class."""
-    piece = np.floor(episodes.support_draw * n_pieces[episodes.support]).astype(np.int64)
-    return torch.from_numpy((first_piece[episodes.support] + piece).reshape(len(piece), -1))
 
 
 def mean_and_ci(accuracies: NDArray[np.float64]) -> tuple[float, float]:

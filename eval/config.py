@@ -41,12 +41,16 @@ class Models:
     out: str | None = None
     """Folder of the results; by default results/NAME of the first model."""
     protocol: Literal["matched", "published", "later"] = "matched"
-    """matched: waveforms normalised as in training, 5 s pieces, L2-normalised features; published:
-    the original code of the paper's time, waveforms and features as they are, native pieces;
-    later: its later versions, waveforms normalised one by one, 5 s pieces, L2."""
+    """matched: waveforms normalised as in training, full pieces of 5 s spread over each clip, all
+    of which count, L2-normalised features; published: the original code of the paper's time,
+    waveforms and features as they are, native pieces, one of them a support, votes; later: its
+    later versions, waveforms normalised one by one, 5 s pieces, L2."""
     piece: str | None = None
-    """native, 5s, whole or a number of seconds: pieces that clips are cut into, the last one
-    repeated until it is full; by default as the protocol says."""
+    """native, 5s, whole or a number of seconds: pieces that clips are cut into; by default as the
+    protocol says."""
+    short: Literal["loop", "silence", "centre"] = "loop"
+    """What fills clips shorter than a piece: the clip again and again, silence behind it, or
+    silence on both sides; with protocols published and later the last piece too."""
     split: str | None = None
     """Split to evaluate; by default `eval`, else `test`, else the only one there is."""
     seed: int = 0
@@ -69,7 +73,21 @@ class Models:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotTasks(Models):
+class Compared(Models):
+    """Models, and what has learnt nothing beside them."""
+
+    baselines: bool = True
+    """Also evaluate what has learnt nothing: the same network untrained, its batch norms calibrated
+    on the clips that the model was trained on, and statistics of log-mel spectra and of MFCCs."""
+    uncalibrated: bool = False
+    """Also evaluate the untrained network with batch norms that have seen nothing."""
+    calibrate_on: str | None = None
+    """Shard directory on whose training clips the untrained network's batch norms are calibrated;
+    by default the one that the run was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotTasks(Compared):
     """Few-shot tasks."""
 
     n_way: int = 5
@@ -82,6 +100,12 @@ class FewShotTasks(Models):
     """Tasks a set, at least 2; the confidence interval narrows with their square root."""
     normalise_features: Literal["l2", "none"] | None = None
     """l2 divides each feature vector by its length; by default as the protocol says."""
+    support: Literal["mean", "piece"] | None = None
+    """What stands for a support: the mean of its pieces' features, or one random piece; by default
+    as the protocol says."""
+    query: Literal["scores", "votes"] | None = None
+    """How the pieces of a query decide: by the sum of their scores, or by majority of votes, ties
+    to the lowest class; by default as the protocol says."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

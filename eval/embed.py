@@ -25,7 +25,6 @@ from torch import Tensor
 from slvr.command.progress import track
 from slvr.eval.pieces import CutClips, blocks
 from slvr.eval.sets import EvaluatedSet
-from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
 from slvr.shards.read import ClipDataset
 
@@ -128,7 +127,8 @@ def embed(
 
 def _key(model: Embedder, data: EvaluatedSet) -> str:
     """16 hex digits of all that the features depend on."""
-    of_clips: list[Any] = [data.directory.fingerprint, data.split, data.piece_s]
+    of_clips: list[Any] = [data.directory.fingerprint, data.split]
+    of_clips += [data.piece_s, data.cutting, data.short]
     if data.is_part:
         of_clips.append(sorted(data.clips()["key"]))
     key = [_VERSION, model.fingerprint, *of_clips]
@@ -152,13 +152,11 @@ def _embed(
 ) -> None:
     """Fills a folder with features, from where an earlier call left it."""
     clips = data.clips()
-    samples = None if data.piece_s is None else round(data.piece_s * SAMPLE_RATE_HZ)
-    n_samples = clips["n_samples"].to_numpy()
-    n_pieces = np.ones_like(n_samples) if samples is None else -(-n_samples // samples)
+    samples, n_pieces = data.samples, data.n_pieces()
     pieces = _pieces_of(clips, n_pieces)
     pieces.to_parquet(partial / _PIECES)
     # Whole clips go by length, so that clips of one length share a batch.
-    by_length = n_samples.argsort(kind="stable")
+    by_length = clips["n_samples"].to_numpy().argsort(kind="stable")
     order = by_length if samples is None else np.arange(len(clips))
     rows = by_length if samples is None else np.arange(len(pieces))
 
@@ -166,7 +164,8 @@ def _embed(
     starts = pieces["piece"].to_numpy()[rows] == 0
     first_clip = int(n_pieces[order].cumsum().searchsorted(done, side="right"))
     skip = done - int(n_pieces[order][:first_clip].sum())
-    source = CutClips(ClipDataset(data.directory.path, clips), order, samples)
+    dataset = ClipDataset(data.directory.path, clips)
+    source = CutClips(dataset, order, samples, data.cutting, data.short)
     label = f"embed {data.name} {data.split}, {model.name}"
     saved_s = time.monotonic()
     with track(label, len(clips), "clips", int(starts[:done].sum())) as shown:

@@ -1,4 +1,4 @@
-"""What can be evaluated: a trained encoder, anybody's callable, and a baseline without learning.
+"""What can be evaluated: a trained encoder, anybody's callable, and baselines without learning.
 
 Letters: B pieces, T samples, C channels, F mel bins, L frames, L' frames of embeddings, D
 embedding.
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from slvr.command.named import loaded
 from slvr.eval.protocol import Waveforms
@@ -94,21 +95,57 @@ def encoder_embedder(
     return kind(name, encoder, front_end, normalisation, device)
 
 
-class MeanLogMel:
-    """The mean over time of the log-mel spectrum: (B, F) features that need no learning."""
+MEAN_LOG_MEL = "mean log-mel"
+MEL_STATISTICS = (MEAN_LOG_MEL, "mean + deviation of log-mel", "mean + deviation of MFCC")
+"""Names of features that need no learning."""
+_N_MFCC = 20
+"""Cepstral coefficients, the level among them: what speech recognition took for decades, and some
+more, since these are not speech alone."""
 
-    name = "mean log-mel"
 
-    def __init__(self, normalisation: Waveforms, device: torch.device) -> None:
-        self.fingerprint = f"mean log-mel, waveforms {normalisation}"
+class MelStatistics:
+    """Statistics over time of the log-mel spectrum or of its cepstrum: nothing is learnt.
+
+    Frames with nothing but zeros in the middle do not count: the logarithm's floor, a hundred
+    decibels below any recording, would tell padding and nothing else.
+
+    Cepstral coefficients are the first of its orthonormal DCT-II over the bands: c_k = sum_f a_k
+    cos(pi k (2 f + 1) / (2 F)) x_f with a_0 = sqrt(1 / F), otherwise a_k = sqrt(2 / F).
+    """
+
+    def __init__(self, name: str, normalisation: Waveforms, device: torch.device) -> None:
+        """Makes one of `MEL_STATISTICS`."""
+        assert name in MEL_STATISTICS
+        self.name = name
+        self.fingerprint = f"{name}, waveforms {normalisation}"
         self._normalisation = normalisation
         self._front_end = MTSLVR().to(device).eval()
-        self.heads: Mapping[str, slice] = {ALL: slice(0, self._front_end.n_mels)}
+        n_mels = self._front_end.n_mels
+        self._basis: Tensor | None = None
+        if "MFCC" in name:
+            self._basis = _cosines(_N_MFCC, n_mels).to(device)
+        self._deviation = "deviation" in name
+        n = (n_mels if self._basis is None else _N_MFCC) * (2 if self._deviation else 1)
+        self.heads: Mapping[str, slice] = {ALL: slice(0, n)}
 
     def embed(self, waves: Tensor) -> Tensor:
-        """Features (B, F) in dB of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
+        """Features (B, D) in dB of waveforms (B, T) float32 in [-1, 1] at 16 kHz."""
         image: Tensor = self._front_end(_normalised(waves, self._normalisation))
-        return image[:, self._front_end.log_mel].mean(dim=-1)
+        bands = image[:, self._front_end.log_mel]
+        bands = bands if self._basis is None else self._basis @ bands
+        weights = self._heard(waves)[:, None]
+        mean = (weights * bands).sum(-1)
+        if not self._deviation:
+            return mean
+        variance = (weights * (bands - mean[..., None]).square()).sum(-1)
+        return torch.cat([mean, variance.sqrt()], dim=1)
+
+    def _heard(self, waves: Tensor) -> Tensor:
+        """(B, L): 1 / n for the n frames with sound, 0 for others; alike where there is none."""
+        middle, hop = self._front_end.frame_samples // 4, self._front_end.hop_samples
+        heard = F.max_pool1d(waves.abs()[:, None], middle, hop, middle // 2)[:, 0] > 0
+        heard |= ~heard.any(-1, keepdim=True)
+        return heard / heard.sum(-1, keepdim=True)
 
 
 class CallableEmbedder:
@@ -156,6 +193,15 @@ class CallableEmbedder:
                 f"({len(waves)}, D): average over time, for instance"
             )
         return out
+
+
+def _cosines(n: int, n_bands: int) -> Tensor:
+    """(n, F): the first rows of the orthonormal DCT-II."""
+    band = torch.arange(n_bands, dtype=torch.float64)
+    k = torch.arange(n, dtype=torch.float64)[:, None]
+    rows: Tensor = (torch.pi * k * (2 * band + 1) / (2 * n_bands)).cos() * (2 / n_bands) ** 0.5
+    rows[0] /= 2**0.5
+    return rows.float()
 
 
 def _normalised(waves: Tensor, how: Waveforms) -> Tensor:

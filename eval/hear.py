@@ -58,7 +58,7 @@ def load_model(model_file_path: str) -> HearModel:
 
 @torch.no_grad()
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """One embedding a clip, (B, D) float32: the mean over pieces of at most 10 s.
+    """One embedding a clip, (B, D) float32: the mean over pieces of at most 10 s, spread evenly.
 
     Args:
         audio: (B, T) in [-1, 1] at the model's sample rate, on the model's device.

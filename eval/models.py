@@ -1,9 +1,8 @@
 """The models that are evaluated, opened and named."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from slvr.eval.config import Models
 from slvr.eval.embed import Embedder
 from slvr.eval.embedders import CallableEmbedder, encoder_embedder
-from slvr.eval.loaded import open_trained
-from slvr.eval.protocol import PROTOCOLS
+from slvr.eval.loaded import TrainedModel, open_trained
+from slvr.eval.protocol import PROTOCOLS, Waveforms
 
 
 @dataclass(frozen=True)
@@ -22,20 +21,31 @@ class EvaluatedModel:
 
     Attributes:
         embedder: what embeds.
-        training: the configuration it was trained with; a stranger's has none.
-        untrained: makes the same network with fresh weights, where the architecture is known.
+        waveforms: their normalisation, before anything else.
+        trained: what its file says of it; None of a stranger's.
+        path: of that file or the run's folder.
+        fresh_name: in the tables, of the same network with fresh weights.
         baseline: it is there to compare with.
+        remark: what has to be said of it below the tables; empty where nothing has.
     """
 
     embedder: Embedder
-    training: Mapping[str, Any] = field(default_factory=dict)
-    untrained: Callable[[], Embedder] | None = None
+    waveforms: Waveforms
+    trained: TrainedModel | None = None
+    path: str = ""
+    fresh_name: str = "untrained"
     baseline: bool = False
+    remark: str = ""
 
     @property
     def name(self) -> str:
         """Name in the tables."""
         return self.embedder.name
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The configuration it was trained with; a stranger's has none."""
+        return {} if self.trained is None else self.trained.config
 
 
 def open_models(config: Models, device: torch.device) -> list[EvaluatedModel]:
@@ -53,11 +63,10 @@ def open_models(config: Models, device: torch.device) -> list[EvaluatedModel]:
         stem = Path(path).resolve().stem
         name = stem if stems[stem] == 1 else path
         label = "untrained" if len(trained) == 1 else f"untrained {name}"
-        models.append(_trained(path, variant, name, label, config, device))
+        models.append(_opened(path, variant, name, label, config, device))
+    how = protocol.normalisation("none")
     models += [
-        EvaluatedModel(
-            CallableEmbedder(spec, config.encoder_input, protocol.normalisation("none"), device)
-        )
+        EvaluatedModel(CallableEmbedder(spec, config.encoder_input, how, device), how)
         for spec in config.encoder
     ]
     names = Counter(model.name for model in models)
@@ -67,7 +76,7 @@ def open_models(config: Models, device: torch.device) -> list[EvaluatedModel]:
     return models
 
 
-def _trained(
+def _opened(
     path: str, variant: str | None, name: str, label: str, config: Models, device: torch.device
 ) -> EvaluatedModel:
     """The model of a checkpoint; `label` is the name of its network with fresh weights."""
@@ -75,12 +84,9 @@ def _trained(
         trained = open_trained(path, variant, config.allow)
     except ValueError as error:
         raise ValueError(str(error) if path in str(error) else f"{path}: {error}") from error
-    normalisation = PROTOCOLS[config.protocol].normalisation(trained.normalisation)
-    embedder = partial(
-        encoder_embedder, front_end=trained.front_end, normalisation=normalisation, device=device
-    )
-    return EvaluatedModel(
-        embedder(name, trained.encoder),
-        trained.config,
-        lambda: embedder(label, trained.encoder.untrained(config.seed)),
-    )
+    how = PROTOCOLS[config.protocol].normalisation(trained.normalisation)
+    embedder = encoder_embedder(name, trained.encoder, trained.front_end, how, device)
+    short, remark = trained.config.get("short", config.short), ""
+    if short != config.short:
+        remark = f"{name}: trained with --short {short}, evaluated with {config.short}."
+    return EvaluatedModel(embedder, how, trained, path, label, remark=remark)

@@ -4,7 +4,7 @@ Letters: B pieces of a batch, P pieces of a clip, T samples of a piece.
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from slvr.pipeline.short import Short, filled
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ClipDataset
+
+Cutting = Literal["spread", "filled"]
+"""Where pieces lie: "spread", all full and evenly from the clip's beginning to its end; "filled",
+end to end, the last one filled up (the original code's)."""
 
 _Int = TypeVar("_Int", bound=np.integer[Any])
 
@@ -21,7 +26,7 @@ _FULL_PIECE_SAMPLES = 5 * SAMPLE_RATE_HZ
 """A batch holds no more samples than its number of such pieces: memory does not grow with the
 clips."""
 LEAST_SAMPLES = 1024
-"""Shorter clips are repeated up to here where clips stay whole: one frame of the front end."""
+"""Shorter clips are filled up to here where clips stay whole: one frame of the front end."""
 
 
 def pieces_a_batch(batch: int, samples: int) -> int:
@@ -29,26 +34,63 @@ def pieces_a_batch(batch: int, samples: int) -> int:
     return max(1, min(batch, batch * _FULL_PIECE_SAMPLES // samples))
 
 
-def cut(wave: NDArray[_Int], samples: int) -> NDArray[_Int]:
-    """All pieces (P, samples) of a waveform (T,); the last one repeats what is left."""
-    n_whole = len(wave) // samples
-    whole, rest = wave[: n_whole * samples], wave[n_whole * samples :]
-    filled = np.resize(rest, samples) if len(rest) else rest
-    return np.concatenate([whole, filled]).reshape(-1, samples)
+def n_pieces(n_samples: NDArray[np.int64], samples: int, cutting: Cutting) -> NDArray[np.int64]:
+    """Pieces of clips of so many samples.
+
+    Spread: `max(1, floor(T / P + 1/2))`, T samples of a clip and P of a piece, so that what is left
+    over beside full pieces makes a further one only from half a piece on. Filled: `ceil(T / P)`.
+    """
+    if cutting == "spread":
+        rounded: NDArray[np.int64] = np.maximum(1, (2 * n_samples + samples) // (2 * samples))
+        return rounded
+    return -(-n_samples // samples)
+
+
+def cut(
+    wave: NDArray[_Int], samples: int, cutting: Cutting = "spread", short: Short = "loop"
+) -> NDArray[_Int]:
+    """All pieces (P, samples) of a waveform (T,).
+
+    Spread pieces begin at `round(i (T - samples) / (P - 1))`: a tail of any length is in the last
+    one, and is never a piece of its own.
+
+    Args:
+        wave: of a clip.
+        samples: of a piece.
+        cutting: where pieces lie.
+        short: fills a clip that is shorter, and the last one of "filled" pieces.
+    """
+    n = int(n_pieces(np.array(len(wave)), samples, cutting))
+    if cutting == "filled":
+        last = filled(wave[(n - 1) * samples :], samples, short)
+        return np.concatenate([wave[: (n - 1) * samples], last]).reshape(-1, samples)
+    if n == 1:
+        return filled(wave[:samples], samples, short)[None]
+    starts = (2 * np.arange(n) * (len(wave) - samples) + n - 1) // (2 * (n - 1))
+    return np.lib.stride_tricks.sliding_window_view(wave, samples)[starts]
 
 
 class CutClips(Dataset[Tensor]):
     """The pieces (P, T) int16 of each clip of a split, in the order they are embedded."""
 
-    def __init__(self, clips: ClipDataset, order: NDArray[np.int64], samples: int | None) -> None:
+    def __init__(
+        self,
+        clips: ClipDataset,
+        order: NDArray[np.int64],
+        samples: int | None,
+        cutting: Cutting,
+        short: Short,
+    ) -> None:
         self._clips, self._order, self._samples = clips, order, samples
+        self._cutting, self._short = cutting, short
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, i: int) -> Tensor:
         wave = self._clips[int(self._order[i])]
-        return torch.from_numpy(cut(wave, self._samples or max(len(wave), LEAST_SAMPLES)))
+        samples = self._samples or max(len(wave), LEAST_SAMPLES)
+        return torch.from_numpy(cut(wave, samples, self._cutting, self._short))
 
 
 def blocks(

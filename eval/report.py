@@ -1,5 +1,6 @@
 """The results of a command as files: tables, and one page that needs no other file."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ class Report:
 
     Attributes:
         title: of the page.
-        protocol: what was done, in one line.
+        protocol: what was done, in one line, which a page shows once.
         results: every number with what led to it, one row each.
         tables: as they are shown.
         charts: caption -> inline SVG.
@@ -45,8 +46,9 @@ def write_report(out: Path, report: Report) -> None:
     results = report.results
     write_text(out / "results.csv", results.to_csv(index=False))
     write_text(out / "results.json", results.to_json(orient="records", indent=2) + "\n")
-    write_text(out / "results.md", "\n".join(map(markdown, report.tables)))
-    write_text(out / "results.tex", "\n".join(map(latex, report.tables)))
+    text = [f"{report.protocol}.\n", *map(markdown, report.tables)]
+    write_text(out / "results.md", "\n".join(text))
+    write_text(out / "results.tex", "\n".join(map(latex, _with_protocol(report))))
     write_text(out / REPORT, html(report, json.loads((out / RECORD).read_text())))
 
 
@@ -55,11 +57,18 @@ def print_report(out: Path, report: Report) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge at which tables must wrap
+    console.print(f"{report.protocol}.", soft_wrap=True, highlight=False, markup=False)
     for table in report.tables:
         console.print(terminal(table))
         for note in table.notes:
-            console.print(note, soft_wrap=True, highlight=False)
+            console.print(note, soft_wrap=True, highlight=False, markup=False)
     console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+
+
+def _with_protocol(report: Report) -> list[Table]:
+    """The tables, the protocol in the caption of the first: that one goes into a paper."""
+    first, *others = report.tables
+    return [dataclasses.replace(first, notes=[*first.notes, f"{report.protocol}."]), *others]
 
 
 def html(report: Report, record: Mapping[str, Any]) -> str:

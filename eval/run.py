@@ -22,8 +22,9 @@ from slvr.eval.leaks import (
 )
 from slvr.eval.models import EvaluatedModel, open_models
 from slvr.eval.paths import command_of, output_folder
+from slvr.eval.prepared import how_embedded, sets_table
 from slvr.eval.report import Report, write_report
-from slvr.eval.sets import EvaluatedSet, open_sets
+from slvr.eval.sets import EvaluatedSet, open_sets, set_columns
 from slvr.eval.tasks.contract import Row, Task
 from slvr.shards.common import table_sha256
 
@@ -59,20 +60,25 @@ def evaluate(task: Task) -> tuple[Path, Report]:
             }
             rows = list(task.score(model, data, features, device))
             found = leaks[data.name]
-            about = {"model": model.name, "set": data.name}
-            leaked = {
+            of_model = {"model": model.name, "set": data.name}
+            of_set = {
+                "waveforms": model.waveforms,
+                **set_columns(data),
                 "n_clips_equal": found.n_equal,
                 "n_clips_seen": found.n_seen.get(model.name),
             }
-            columns += [about | _columns(row) | leaked for row in rows]
+            columns += [of_model | _columns(row) | of_set for row in rows]
             # as soon as it is known: a table of ten sets takes hours the first time
             if headline := task.headline(rows):
                 shown.print(f"{data.name}, {model.name}: {headline}", markup=False)
     results = task.compared(pd.DataFrame(columns).astype({"n_clips_seen": "Int64"}))
     presented = task.present(results)
-    tables = [*presented.tables, leaks_table(leaks, trained)]
+    embedded_parts = [part for parts_of_set in parts for part in parts_of_set]
+    line = f"{presented.line} · {how_embedded(contenders, embedded_parts, config.protocol)}"
+    notes = [model.remark for model in contenders if model.remark]
+    tables = [*presented.tables, sets_table(embedded_parts, notes), leaks_table(leaks, trained)]
     details = _training(models)
-    report = Report(presented.title, presented.line, results, tables, presented.charts, details)
+    report = Report(presented.title, line, results, tables, presented.charts, details)
     write_report(out, report)
     return out, report
 

@@ -2,11 +2,17 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from slvr.eval.config import Models
+from slvr.eval.pieces import Cutting, n_pieces
 from slvr.eval.protocol import PROTOCOLS, piece_s
+from slvr.pipeline.short import Short
+from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.common import pcm_hashes
 from slvr.shards.read import ClipDataset, ShardDirectory
 
@@ -20,6 +26,8 @@ class EvaluatedSet:
         split: one of their splits.
         piece_s: length in seconds of the pieces that clips are cut into; None for whole clips.
         only: hashes of the samples of the clips that are evaluated; None for all.
+        cutting: where pieces lie.
+        short: what fills clips shorter than a piece.
         seen: hashes of the samples of clips that are left out.
         distinct: of several clips with equal samples only the first is evaluated.
     """
@@ -28,6 +36,8 @@ class EvaluatedSet:
     split: str
     piece_s: float | None
     only: frozenset[str] | None = None
+    cutting: Cutting = "spread"
+    short: Short = "loop"
     seen: frozenset[str] = frozenset()
     distinct: bool = False
 
@@ -38,6 +48,18 @@ class EvaluatedSet:
 
     def __str__(self) -> str:
         return f"{self.directory.path}, split {self.split!r}"
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of a piece; None for whole clips."""
+        return None if self.piece_s is None else round(self.piece_s * SAMPLE_RATE_HZ)
+
+    def n_pieces(self) -> NDArray[np.int64]:
+        """Pieces of each clip."""
+        n_samples = self.clips()["n_samples"].to_numpy()
+        if self.samples is None:
+            return np.ones_like(n_samples)
+        return n_pieces(n_samples, self.samples, self.cutting)
 
     def clips(self) -> pd.DataFrame:
         """The rows of the clips that are evaluated, in the order of `dataset`.
@@ -101,7 +123,8 @@ def open_sets(config: Models, seen: frozenset[str] = frozenset()) -> list[Evalua
     Raises:
         ValueError: a directory that cannot be read, two of one name, no such split, or no clips.
     """
-    piece = config.piece or PROTOCOLS[config.protocol].piece
+    protocol = PROTOCOLS[config.protocol]
+    piece = config.piece or protocol.piece
     only = None if config.only is None else pcm_hashes(config.only)
     sets: dict[str, EvaluatedSet] = {}
     for path in config.shards:
@@ -113,9 +136,35 @@ def open_sets(config: Models, seen: frozenset[str] = frozenset()) -> list[Evalua
             )
         length_s = piece_s(piece, directory.manifest.recipe)
         split = config.split or _default_split(directory)
-        data = EvaluatedSet(directory, split, length_s, only, seen, config.drop_duplicates)
+        data = EvaluatedSet(
+            directory,
+            split,
+            length_s,
+            only,
+            protocol.cutting,
+            config.short,
+            seen,
+            config.drop_duplicates,
+        )
         sets[directory.name] = data.of_split(split)
     return list(sets.values())
+
+
+def set_columns(data: EvaluatedSet) -> dict[str, Any]:
+    """What a set is made of: columns of `results.csv`."""
+    clips = data.clips()
+    durations_s = clips["n_samples"] / SAMPLE_RATE_HZ
+    return {
+        "piece": "whole clips" if data.piece_s is None else f"{data.piece_s:g} s",
+        "cutting": data.cutting,
+        "short": data.short,
+        "set_clips": len(clips),
+        "set_pieces": int(data.n_pieces().sum()),
+        "set_classes": len({label for labels in clips["labels"] for label in labels}),
+        "set_shortest_s": float(durations_s.min()),
+        "set_median_s": float(durations_s.median()),
+        "set_longest_s": float(durations_s.max()),
+    }
 
 
 def clip_labels(data: EvaluatedSet) -> list[str]:

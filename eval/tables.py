@@ -1,6 +1,7 @@
 """Tables of results as data, and as markdown, LaTeX and terminal text; the few-shot tables.
 
-Accuracies are in percent in every table.
+Accuracies, precisions and shares are in percent in every table and chart; in `results.csv` they
+are fractions.
 """
 
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ def _cell(row: "pd.Series[Any]") -> str:
 
 
 def protocol(scores: pd.DataFrame) -> str:
-    """The protocol in one line: what moves the numbers and belongs under every table."""
+    """The protocol in one line: what moves the numbers, besides waveforms and pieces."""
     first = scores.iloc[0]
     models = scores.groupby("classifier", sort=False)["model"].unique()
     judges = " · ".join(
@@ -99,14 +100,15 @@ def protocol(scores: pd.DataFrame) -> str:
         for classifier, names in models.items()
     )
     features = "L2-normalised" if first.normalise_features == "l2" else "as they are"
+    support = "the mean of its pieces" if first.support == "mean" else "one piece"
+    query = "the sum of its pieces' scores" if first["query"] == "scores" else "its pieces' votes"
     draws = f", drawn {first.n_seeds} times" if first.n_seeds > 1 else ""
-    pieces = " and ".join(dict.fromkeys(scores["piece"]))
     return (
         f"{first.n_way}-way {first.k_shot}-shot · {first.n_query} "
         f"{'query' if first.n_query == 1 else 'queries'} a class · "
         f"{first.n_tasks:,} tasks a set{draws} · "
-        f"protocol {first.protocol}: waveforms normalised {first.waveforms}, {pieces} pieces, "
-        f"features {features} · {judges}"
+        f"protocol {first.protocol}: features {features}, a support is {support}, a query decides "
+        f"by {query} · {judges}"
     )
 
 
@@ -117,7 +119,7 @@ def score_table(scores: pd.DataFrame) -> Table:
     """
     models = list(scores["model"].unique())
     chance = f"{100 / scores['n_way'].iloc[0]:.1f}"
-    rows, notes, best = [], [f"{protocol(scores)}."], []
+    rows, notes, best = [], [], []
     for i, (name, of_set) in enumerate(scores.groupby("set", sort=False)):
         first = of_set.iloc[0]
         mark = "*" if first.benchmark_difference else ""
@@ -191,7 +193,7 @@ def comparison_table(scores: pd.DataFrame) -> Table | None:
         "Accuracy in % beside the published results",
         ["model", *head, "avg rank"],
         rows,
-        [*notes, f"{protocol(scores)}."],
+        notes,
     )
 
 

@@ -16,6 +16,7 @@ from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.by_clip import on_device
 from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.normalise import Normalisation
+from slvr.pipeline.short import Short
 from slvr.pipeline.stage import Stage, known_of, make_views
 from slvr.pipeline.views.contract import Known, ViewMaker
 from slvr.shards.read import ShardDirectory
@@ -49,6 +50,7 @@ class Batches:
         clip_s: float = 10.0,
         split: str = "train",
         seed: int = 0,
+        short: Short = "loop",
         normalise: Normalisation = "published",
         front_end: FrontEnd | None = None,
         resident: bool | Literal["auto"] = "auto",
@@ -62,10 +64,11 @@ class Batches:
             views: makes the views, on the device.
             device: where they are made.
             batch: B.
-            clip_s: length of the clips in seconds; longer ones are cut at random, shorter ones
-                repeated.
+            clip_s: length of the clips in seconds; longer ones are cut at random.
             split: one of the directory's splits.
             seed: of order, cuts and views.
+            short: what fills clips that are shorter: the clip again and again, silence behind it,
+                or silence on both sides.
             normalise: of the waveforms.
             front_end: what the views pass last; None gives waveforms.
             resident: keep all clips decoded on the device; `auto`: if they take at most half of
@@ -85,6 +88,7 @@ class Batches:
             "batch": batch,
             "n_samples": n_samples,
             "seed": seed,
+            "short": short,
             "normalise": normalise,
             # of one plan: its augmentations, and what their ranges make of a draw
             "views": hashlib.sha256(views.sample(8, 0).to_json().encode()).hexdigest(),
@@ -94,7 +98,7 @@ class Batches:
         self._stage: Stage | None = None
         if front_end is not None:
             self._stage = Stage(views, front_end.to(self._device), normalise)
-        batching = Batching(batch, n_samples, seed)
+        batching = Batching(batch, n_samples, seed, short=short)
         loader, _ = open_loader(
             directory, split, batching, self._device, resident=resident, workers=workers
         )

@@ -72,4 +72,5 @@ def irfft_(spectra: Tensor, n: int) -> Tensor:
     """
     if not may_look(spectra.device):
         torch.view_as_real(spectra)[..., :: n // 2, 1] = 0
-    return torch.fft.irfft(spectra, n=n)
+    wave: Tensor = torch.fft.irfft(spectra, n=n)
+    return wave

@@ -1,6 +1,7 @@
 """The commands beside the few-shot table, on features whose answer is known."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from torch import Tensor
 from conftest import write_run
 from slvr.eval.cli import main
 from slvr.eval.embed import embed
+from slvr.eval.embedders import MEL_STATISTICS
+from slvr.eval.episodes import Episodes
 from slvr.eval.report import REPORT
 from slvr.eval.sets import EvaluatedSet
+from slvr.eval.supports import Supports
 from slvr.eval.tasks.invariance import Invariance, augmented_distances, whitening
 from slvr.eval.tasks.probe import Probe, accuracy, classify, mean_precision
 from slvr.eval.tasks.retrieve import Retrieve, class_members, class_precisions
@@ -61,16 +65,33 @@ def test_a_command_writes_its_tables_and_heatmap(
     assert (results[column] > 0).all() and set(results["protocol"]) == {"later"}
     assert "<svg" in (out / REPORT).read_text()
     for file in ("results.md", "results.tex", REPORT):
-        assert "Protocol later" in (out / file).read_text()
+        assert (out / file).read_text().count("Protocol later") == 1
     assert json.loads((out / "run.json").read_text())["command"] == f"evaluate {name}"
     first = (out / "results.csv").read_bytes()
     assert command(name, *args, "--protocol", "later") == 0
     assert (out / "results.csv").read_bytes() == first
 
 
+def test_precisions_are_percent_and_chance_is_no_column_of_the_heatmap(here: Path) -> None:
+    assert command("retrieve", "--no-baselines") == 0
+    out = here / "results" / "x-retrieve"
+    results = pd.read_csv(out / "results.csv")
+    text, page = (out / "results.md").read_text(), (out / REPORT).read_text()
+    assert "| set | x | chance |" in text
+    precision = 100 * results["average_precision"].mean()
+    assert f"| data | {precision:.2f} |" in text and 0 < precision < 100
+    drawn = re.search(r'<svg class="heatmap".*?</svg>', page, re.S).group()
+    written = re.findall(r"<text[^>]*>([^<]+)</text>", drawn)
+    assert "chance" not in written and "x" in written
+    for value in results["average_precision"]:
+        assert f"{100 * value:.3g}" in written
+    assert page.count("Protocol matched") == 1
+    assert "waveforms by the published mean and deviation" in page
+
+
 def test_published_values_stand_beside_the_ablations(here: Path) -> None:
-    assert command("invariance", "--n-draws", "1", "--n-clips", "5") == 0
-    assert command("weights", "--n-tasks", "20") == 0
+    assert command("invariance", "--n-draws", "1", "--n-clips", "5", "--no-baselines") == 0
+    assert command("weights", "--n-tasks", "20", "--no-baselines") == 0
     text = (here / "results" / "x-invariance" / "results.md").read_text()
     results = pd.read_csv(here / "results" / "x-invariance" / "results.csv")
     means = results.groupby("head")["distance"].mean()
@@ -84,7 +105,7 @@ def test_published_values_stand_beside_the_ablations(here: Path) -> None:
     cells = (f"{row.distance:.2f} ± {row.ci95:.2f}" for row in fade.itertuples())
     assert f"| fade | {' | '.join(cells)} |" in text
     text = (here / "results" / "x-weights" / "results.md").read_text()
-    assert "0.30 to 0.46 | 0.54 to 0.70" in text
+    assert "30 to 46 | 54 to 70" in text
 
 
 @pytest.mark.parametrize(
@@ -204,15 +225,19 @@ def test_weight_shares_are_those_of_scikit_learns_classifiers() -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(60, 12, generator=generator)
     values[:, 8:] *= 3
-    supports = torch.stack([torch.randperm(60, generator=generator)[:5] for _ in range(60)])
+    rows = torch.stack([torch.randperm(60, generator=generator)[:5] for _ in range(60)])
+    chosen = rows.numpy()[..., None]
+    episodes = Episodes(chosen, chosen, np.zeros(chosen.shape), (), ())
+    each, one = np.arange(60), np.ones(60, dtype=int)
+    supports = Supports(values, each, one, episodes, "mean", l2=False)
     heads = {"first": slice(0, 8), "second": slice(8, 12)}
-    ours = weight_shares(values, supports, 5, heads, False, 0, CPU)
+    ours = weight_shares(supports, 60, 5, heads, 0, CPU)
     settings = {"alpha": 0, "learning_rate": "adaptive", "eta0": 0.1, "n_iter_no_change": 2}
     norms = np.zeros(2)
-    for rows in supports:
+    for of_task in rows:
         # tol=None: all 20 epochs, which the stopping rule does not cut short here either
         theirs = SGDClassifier(loss="log_loss", max_iter=20, tol=None, **settings, random_state=0)
-        w = theirs.fit(values[rows], np.arange(5)).coef_
+        w = theirs.fit(values[of_task], np.arange(5)).coef_
         norms += [np.linalg.norm(w[:, part], axis=1).sum() for part in heads.values()]
     np.testing.assert_allclose(list(ours.values()), norms / norms.sum(), atol=0.005)
     assert sum(ours.values()) == pytest.approx(1)
@@ -283,6 +308,11 @@ def test_probe_learns_from_one_split_and_is_tested_on_another(
     row = results.iloc[0]
     assert (row.metric, row.n_train, row.n_test, row.n_classes) == ("accuracy", 6, 6, 3)
     assert "one hidden layer of 4" in capsys.readouterr().out
+    assert len(results) == 2 + len(MEL_STATISTICS)
+    assert results[["set_clips", "set_pieces"]].values.tolist() == len(results) * [[6, 6]]
+    text = (here / "results" / "x-probe" / "results.md").read_text()
+    assert "| both, train | 3 | 6 | 18 | 0.2 s | 0 |" in text
+    assert "| both, test | 3 | 6 | 6 | 0.2 s | 0 |" in text
 
 
 def test_retrieval_finds_clips_of_the_same_direction() -> None:

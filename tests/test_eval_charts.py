@@ -42,6 +42,8 @@ def test_bars_and_their_intervals_are_as_long_as_the_scores_say(drawn: list[Figu
     bars, intervals = axes.containers
     np.testing.assert_allclose([bar.get_width() for bar in bars], [69.53, 31, 40.2])
     assert [bar.get_x() for bar in bars] == [0, 0, 0]
+    left, right = axes.get_xlim()
+    assert left == 0 and 69.94 < right < 1.25 * 69.94  # no room for what nothing reaches
     extents = np.array(intervals.lines[2][0].get_segments())  # (models, ends, x and y)
     expected = [[69.12, 69.94], [28, 34], [30.2, 50.2]]
     np.testing.assert_allclose(extents[..., 0], expected)

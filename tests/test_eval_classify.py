@@ -174,7 +174,14 @@ def test_queries_are_majority_votes_over_their_pieces(
     )
     episodes = sample_episodes(labels.astype(str), 4, 1, 3, 100, 0)
     fast = few_shot_accuracies(
-        torch.tensor(features, dtype=torch.float32), first, n_pieces, episodes, "centroid", "none"
+        torch.tensor(features, dtype=torch.float32),
+        first,
+        n_pieces,
+        episodes,
+        "centroid",
+        "none",
+        support="piece",
+        query="votes",
     )
     np.testing.assert_allclose(fast, slow_accuracies(features, first, n_pieces, episodes))
 
@@ -186,8 +193,51 @@ def test_ties_of_votes_go_to_the_lowest_class() -> None:
     episodes = Episodes(
         np.array([[[0], [1]]]), np.array([[[2], [3]]]), np.zeros((1, 2, 1)), ("a", "b"), ()
     )
-    accuracies = few_shot_accuracies(features, first, n_pieces, episodes, "centroid", "none")
-    np.testing.assert_array_equal(accuracies, [0.5])
+    given = features, first, n_pieces, episodes, "centroid", "none"
+    np.testing.assert_array_equal(few_shot_accuracies(*given, query="votes"), [0.5])
+    # Both queries are at 5: no class is nearer, and the first one is taken.
+    np.testing.assert_array_equal(few_shot_accuracies(*given), [0.5])
+
+
+@pytest.mark.parametrize("classifier", ["sgd", "logistic", "centroid"])
+@pytest.mark.parametrize("normalise", ["none", "l2"])
+def test_all_pieces_of_a_support_and_of_a_query_count(classifier: str, normalise: str) -> None:
+    rng = np.random.default_rng(6)
+    labels = np.arange(60) % 6
+    n_pieces = rng.integers(1, 8, 60)
+    first = np.cumsum(n_pieces) - n_pieces
+    centres = rng.normal(size=(6, 8))[labels.repeat(n_pieces)]
+    features = torch.tensor(centres + rng.normal(size=centres.shape), dtype=torch.float32)
+    episodes = sample_episodes(labels.astype(str), 4, 2, 3, 60, 0)
+    fast = few_shot_accuracies(features, first, n_pieces, episodes, classifier, normalise)
+
+    pieces = torch.nn.functional.normalize(features) if normalise == "l2" else features
+    of_clip = [pieces[i : i + n] for i, n in zip(first, n_pieces, strict=True)]
+    means = torch.stack([of_one.mean(0) for of_one in of_clip])
+    means = torch.nn.functional.normalize(means) if normalise == "l2" else means
+    # SGD visits the supports in the order that the generator draws, episode after episode
+    ends = n_pieces[episodes.query.reshape(60, -1)].sum(1)
+    generator = torch.Generator().manual_seed(0)
+    slow = np.empty(60)
+    by_length = torch.from_numpy(ends).argsort(stable=True)
+    supports = means[torch.from_numpy(episodes.support.reshape(60, -1))][by_length]
+    grams = supports @ supports.mT
+    longest = int(ends.max())
+    kernels = torch.zeros(60, 8, longest)
+    for i, t in enumerate(by_length):
+        asked = torch.cat([of_clip[clip] for clip in episodes.query[t].ravel()])
+        kernels[i, :, : len(asked)] = supports[i] @ asked.T
+    scores = CLASSIFIERS[classifier](grams, kernels, 4, generator)
+    for i, t in enumerate(by_length):
+        right, at = [], 0
+        for true_class, clips in enumerate(episodes.query[t]):
+            for clip in clips:
+                said = scores[i, :, at : at + n_pieces[clip]].sum(1)
+                right.append(int(said.argmax()) == true_class)
+                at += n_pieces[clip]
+        slow[t] = np.mean(right)
+    np.testing.assert_allclose(fast, slow)
+    assert 0.4 < fast.mean() < 1
 
 
 def test_l2_normalisation_makes_lengths_irrelevant() -> None:

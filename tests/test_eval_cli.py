@@ -14,7 +14,7 @@ from docstring_parser import parse_from_object
 from conftest import write_run
 from slvr.command.named import config_of, named
 from slvr.eval.cli import main
-from slvr.eval.embedders import EncoderEmbedder
+from slvr.eval.embedders import MEL_STATISTICS, EncoderEmbedder
 from slvr.eval.loaded import open_trained
 from slvr.eval.report import REPORT
 from slvr.eval.tasks.registry import TASKS
@@ -47,15 +47,16 @@ def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
     out = here / "results" / "x"
     assert f"report: {Path('results/x') / REPORT}" in printed
     scores = pd.read_csv(out / "results.csv")
-    assert scores["model"].tolist() == ["x", "untrained", "mean log-mel"]
-    assert scores["baseline"].tolist() == [False, True, True]
-    assert scores["classifier"].tolist() == ["sgd", "sgd", "centroid"]
+    assert scores["model"].tolist() == ["x", "untrained, uncalibrated", *MEL_STATISTICS]
+    assert scores["baseline"].tolist() == [False] + 4 * [True]
+    assert scores["classifier"].tolist() == 2 * ["sgd"] + 3 * ["centroid"]
+    assert scores["waveforms"].tolist() == 2 * ["published"] + 3 * ["none"]
     assert scores["accuracy"].between(0, 1).all() and (scores["ci95"] > 0).all()
     for accuracy in scores["accuracy"]:
         assert f"{100 * accuracy:.2f} ±" in printed
         assert f"{100 * accuracy:.2f} ±" in shown  # as soon as it is known
         assert f"{100 * accuracy:.2f} ±" in (out / "results.md").read_text()
-    assert json.loads((out / "results.json").read_text())[1]["model"] == "untrained"
+    assert json.loads((out / "results.json").read_text())[1]["set_clips"] == 20
     record = json.loads((out / "run.json").read_text())
     assert record["command"] == "evaluate" and record["config"]["n_tasks"] == 200
     assert record["datasets"] == {"data": ShardDirectory.open("data").fingerprint}
@@ -64,7 +65,7 @@ def test_results_are_written_and_repeat_themselves(here: Path, capsys) -> None:
     before = (out / "results.csv").read_bytes()
     assert evaluate("--shards", "data") == 0
     assert (out / "results.csv").read_bytes() == before
-    assert len(list((here / "results" / "features").iterdir())) == 3
+    assert len(list((here / "results" / "features").iterdir())) == 5
 
 
 def test_several_checkpoints_and_sets_make_one_table(
@@ -76,10 +77,10 @@ def test_several_checkpoints_and_sets_make_one_table(
     args += ["--n-tasks", "50", "--piece", "0.2", "--out", "both", "--n-way", "4"]
     assert main(args) == 0
     scores = pd.read_csv(here / "both" / "results.csv")
-    models = ["x", "step-00000007", "untrained x", "mean log-mel"]
+    models = ["x", "step-00000007", "untrained x, uncalibrated", *MEL_STATISTICS]
     assert scores["model"].tolist() == 2 * models
-    assert scores["set"].tolist() == 4 * ["data"] + 4 * ["more"]
-    assert scores["split"].tolist() == 4 * ["eval"] + 4 * ["test"]
+    assert scores["set"].tolist() == 6 * ["data"] + 6 * ["more"]
+    assert scores["split"].tolist() == 6 * ["eval"] + 6 * ["test"]
 
 
 def test_baselines_can_be_left_out_and_a_file_gives_the_settings(here: Path) -> None:
@@ -174,9 +175,9 @@ def test_a_set_of_the_benchmark_stands_beside_what_is_published(
 @pytest.mark.parametrize(
     ("name", "waveforms", "features", "piece"),
     [
-        ("matched", "as in training", "l2", "0.2 s"),
-        ("published", "not at all", "none", "1 s"),
-        ("later", "each", "l2", "5 s"),
+        ("matched", "published", "l2", "0.2 s"),
+        ("published", "none", "none", "1 s"),
+        ("later", "per-clip", "l2", "5 s"),
     ],
 )
 def test_the_protocol_decides_and_is_in_every_table(
@@ -208,8 +209,11 @@ def test_anybodys_encoder_is_ranked_by_the_same_protocol(here: Path) -> None:
     args = ["--encoder", "moments_of:embed", "--checkpoint", "runs/x", "--shards", "data"]
     assert main([*args, "--n-tasks", "50", "--piece", "whole"]) == 0
     scores = pd.read_csv(here / "results" / "x" / "results.csv")
-    assert scores["model"].tolist() == ["x", "moments_of:embed", "untrained", "mean log-mel"]
-    assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole-clip"
+    assert scores["model"].tolist() == [
+        *("x", "moments_of:embed", "untrained, uncalibrated"),
+        *MEL_STATISTICS,
+    ]
+    assert scores["dim"].tolist()[1] == 2 and scores["piece"].tolist()[1] == "whole clips"
     args = [
         "--encoder",
         "moments_of:embed",
@@ -330,7 +334,7 @@ def test_only_the_clips_of_another_table_are_scored(
     assert evaluate(*args, "--out", "common") == 0
     assert evaluate(*args[:3], "--out", "all") == 0
     common, whole = (pd.read_csv(here / out / "results.csv").iloc[0] for out in ("common", "all"))
-    assert (common.n_clips, whole.n_clips) == (10, 20)
+    assert (common.set_clips, whole.set_clips) == (10, 20)
     keys = {
         frozenset(pd.read_parquet(pieces)["key"])
         for pieces in (here / "results" / "features").glob("*/pieces.parquet")
@@ -427,3 +431,34 @@ def test_an_encoder_is_found_beside_a_stranger_of_every_name(here: Path) -> None
     scores = pd.read_csv(here / "results" / "model-embed" / "results.csv")
     assert scores["model"].tolist() == ["model:embed", "train:embed", "eval:embed"]
     assert (scores["dim"] == 2).all()
+
+
+def test_short_clips_supports_and_queries_are_as_asked_for(here: Path, capsys) -> None:
+    default = ["--shards", "data", "--no-baselines", "--piece", "0.3"]
+    asked = ["--short", "centre", "--support", "piece", "--query", "votes"]
+    assert evaluate(*default, "--out", "default") == 0
+    assert "put in the middle of silence" not in capsys.readouterr().out
+    assert evaluate(*default, *asked, "--out", "asked") == 0
+    assert "put in the middle of silence" in " ".join(capsys.readouterr().out.split())
+    columns = ["short", "support", "query", "cutting", "set_pieces"]
+    first, second = (
+        pd.read_csv(here / out / "results.csv").iloc[0] for out in ("default", "asked")
+    )
+    # 10 clips of 0.2 s, and 10 of 0.5 s: two pieces of 0.3 s
+    assert list(first[columns]) == ["loop", "mean", "scores", "spread", 30]
+    assert list(second[columns]) == ["centre", "piece", "votes", "spread", 30]
+    assert len(list((here / "results" / "features").iterdir())) == 2
+    text = (here / "asked" / "results.md").read_text()
+    assert "a support is one piece, a query decides by its pieces' votes" in text
+    assert "| data, eval | 5 | 20 | 30 | 0.3 s | 10 | 0.20 | 0.35 | 0.50 |" in text
+    for file in ("results.md", "results.tex", REPORT):
+        assert (here / "asked" / file).read_text().count("protocol matched") == 1
+
+
+def test_a_model_that_heard_short_clips_otherwise_is_named(here: Path) -> None:
+    write_run(here / "runs" / "y", ResNet18(**SHAPE), short="silence")
+    args = ["--checkpoint", "runs/x", "runs/y", "--shards", "data", "--n-tasks", "20"]
+    assert main([*args, "--piece", "0.2", "--no-baselines"]) == 0
+    text = (here / "results" / "x" / "results.md").read_text()
+    assert "y: trained with --short silence, evaluated with loop." in text
+    assert "x: trained with" not in text

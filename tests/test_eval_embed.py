@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.fft import dct
 from torch import Tensor
 
 from slvr.eval.embed import Features, embed
-from slvr.eval.embedders import EncoderEmbedder, MeanLogMel
-from slvr.eval.pieces import cut
+from slvr.eval.embedders import MEL_STATISTICS, EncoderEmbedder, MelStatistics
+from slvr.eval.pieces import cut, n_pieces
 from slvr.eval.sets import EvaluatedSet
 from slvr.model.encoders.resnet18 import ResNet18
 from slvr.pipeline.frontends.mtslvr import MTSLVR
@@ -47,8 +48,44 @@ def embedded(model, directory: ShardDirectory, cache: Path, batch: int = 5, **ch
         (1, [[0, 0, 0, 0]]),
     ],
 )
-def test_the_last_piece_repeats_what_is_left(n: int, expected: list[list[int]]) -> None:
-    np.testing.assert_array_equal(cut(np.arange(n, dtype=np.int16), 4), expected)
+def test_the_original_s_last_piece_repeats_what_is_left(n: int, expected: list[list[int]]) -> None:
+    np.testing.assert_array_equal(cut(np.arange(n, dtype=np.int16), 4, "filled"), expected)
+
+
+@pytest.mark.parametrize(
+    ("n", "starts"),
+    [
+        (4, [0]),
+        (5, [0]),  # a tail of less than half a piece is no piece
+        (6, [0, 2]),
+        (9, [0, 5]),
+        (10, [0, 3, 6]),
+        (11, [0, 4, 7]),  # 3.5 is rounded up
+        (16, [0, 4, 8, 12]),
+    ],
+)
+def test_pieces_are_full_and_spread_from_the_beginning_to_the_end(
+    n: int, starts: list[int]
+) -> None:
+    pieces = cut(np.arange(n, dtype=np.int16), 4)
+    np.testing.assert_array_equal(pieces, np.add.outer(starts, range(4)))
+    assert int(n_pieces(np.array(n), 4, "spread")) == len(pieces)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("loop", [7, 8, 9, 7, 8, 9, 7]),
+        ("silence", [7, 8, 9, 0, 0, 0, 0]),
+        ("centre", [0, 0, 7, 8, 9, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("cutting", ["spread", "filled"])
+def test_a_short_clip_is_filled_as_it_is_asked_for(
+    how: str, expected: list[int], cutting: str
+) -> None:
+    wave = np.array([7, 8, 9], dtype=np.int16)
+    np.testing.assert_array_equal(cut(wave, 7, cutting, how), [expected])
 
 
 def test_rows_are_the_pieces_of_the_clips_in_order(
@@ -96,6 +133,8 @@ def test_another_model_set_or_piece_is_embedded_anew(
         (Moments("other"), directory, {}),
         (Moments(), other_set, {}),
         (Moments(), directory, {"piece_s": 0.1}),
+        (Moments(), directory, {"cutting": "filled"}),
+        (Moments(), directory, {"short": "centre"}),
     ):
         embedded(model, source, cache, **changes)
         assert model.batches
@@ -225,7 +264,7 @@ def test_whole_clips_share_batches_of_one_length(
 
 def test_batches_of_long_pieces_are_smaller(make_directory: MakeDirectory, tmp_path: Path) -> None:
     directory = make_directory(n_clips=3, n_shards=1, lengths_s=(33.0,))
-    for piece_s, expected in ((30.0, [2, 2, 2]), (None, [1, 1, 1]), (7.0, [8, 7])):
+    for piece_s, expected in ((16.5, [3, 3]), (None, [1, 1, 1]), (7.0, [8, 7])):
         model = Moments()
         embedded(model, directory, tmp_path / "cache", piece_s=piece_s, batch=12)
         assert model.batches == expected
@@ -289,7 +328,7 @@ def test_untrained_has_the_same_shape_and_weights_of_its_own_seed() -> None:
 
 
 def test_mean_log_mel_peaks_where_the_tone_is_and_follows_its_level_in_db() -> None:
-    model = MeanLogMel("none", CPU)
+    model = MelStatistics("mean log-mel", "none", CPU)
     time_s = torch.arange(16_000) / 16_000
     tones = torch.stack([torch.sin(2 * torch.pi * f * time_s) for f in (500.0, 2000.0)])
     features = model.embed(tones)
@@ -304,3 +343,31 @@ def test_mean_log_mel_peaks_where_the_tone_is_and_follows_its_level_in_db() -> N
     softer = model.embed(tones / 10)
     drop = (features - softer).gather(1, peak)
     torch.testing.assert_close(drop, torch.full_like(drop, 20.0), rtol=0, atol=1e-2)
+
+
+def test_mean_and_deviation_of_log_mel_stand_side_by_side() -> None:
+    waves = 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    found = MelStatistics("mean + deviation of log-mel", "none", CPU).embed(waves)
+    bands = MTSLVR()(waves)[:, 0]
+    expected = torch.cat([bands.mean(2), bands.var(2, correction=0).sqrt()], dim=1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_cepstral_coefficients_are_scipys() -> None:
+    waves = 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    model = MelStatistics("mean + deviation of MFCC", "none", CPU)
+    cepstra = dct(MTSLVR()(waves)[:, 0].numpy(), type=2, axis=1, norm="ortho")[:, :20]
+    expected = np.concatenate([cepstra.mean(2), cepstra.std(2)], axis=1)
+    np.testing.assert_allclose(model.embed(waves), expected, rtol=1e-4, atol=1e-3)
+    assert model.heads == {"all": slice(0, 40)}
+
+
+@pytest.mark.parametrize("name", MEL_STATISTICS)
+@pytest.mark.parametrize("normalisation", ["none", "published"])
+def test_digital_silence_is_not_in_the_statistics(name: str, normalisation: str) -> None:
+    model = MelStatistics(name, normalisation, CPU)
+    wave = 0.1 * torch.randn(1, 80_000, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(wave, (0, 40_000))
+    difference = (model.embed(padded) - model.embed(wave)).abs().max()
+    assert float(difference) < 2.0  # dB: frames at the edge hold some of both
+    assert model.embed(torch.zeros(1, 8000)).isfinite().all()

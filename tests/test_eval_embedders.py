@@ -1,10 +1,17 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from slvr.eval.embed import FrameEmbedder
-from slvr.eval.embedders import CallableEmbedder, EncoderEmbedder, MeanLogMel, encoder_embedder
+from slvr.eval.embedders import (
+    MEL_STATISTICS,
+    CallableEmbedder,
+    EncoderEmbedder,
+    MelStatistics,
+    encoder_embedder,
+)
 from slvr.model.encoders import resnet18
 from slvr.model.encoders.contract import Encoder, Images
 from slvr.pipeline.frontends import mtslvr
@@ -51,19 +58,22 @@ def test_a_function_takes_waveforms() -> None:
 def test_a_module_takes_features_in_eval_mode() -> None:
     model = CallableEmbedder("stranger:Pooled", "features", "none", CPU)
     waves = 0.1 * torch.randn(3, 4000)
-    torch.testing.assert_close(model.embed(waves), MeanLogMel("none", CPU).embed(waves))
+    torch.testing.assert_close(
+        model.embed(waves), MelStatistics("mean log-mel", "none", CPU).embed(waves)
+    )
 
 
 @pytest.mark.parametrize("normalisation", ["published", "per-clip"])
 def test_waveforms_are_normalised_as_the_protocol_says(normalisation: str) -> None:
     waves = torch.randn(2, 4000)
     for make in (
-        lambda how: CallableEmbedder("stranger:moments", "waveform", how, CPU),
-        lambda how: MeanLogMel(how, CPU),
+        partial(CallableEmbedder, "stranger:moments", "waveform", device=CPU),
+        *(partial(MelStatistics, name, device=CPU) for name in MEL_STATISTICS),
     ):
-        expected = make("none").embed(normalise(waves, normalisation))
-        torch.testing.assert_close(make(normalisation).embed(waves), expected)
-        assert make("none").fingerprint != make(normalisation).fingerprint
+        expected = make(normalisation="none").embed(normalise(waves, normalisation))
+        torch.testing.assert_close(make(normalisation=normalisation).embed(waves), expected)
+        prints = {make(normalisation=how).fingerprint for how in ("none", normalisation)}
+        assert len(prints) == 2
 
 
 def test_the_fingerprint_follows_what_the_callable_does(here: Path) -> None:

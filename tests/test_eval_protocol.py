@@ -33,6 +33,10 @@ def test_the_two_variants_of_the_original_code() -> None:
     published, later = PROTOCOLS["published"], PROTOCOLS["later"]
     assert (published.waveforms, published.piece, published.features) == ("none", "native", "none")
     assert (later.waveforms, later.piece, later.features) == ("per-clip", "5s", "l2")
+    for each in (published, later):
+        assert (each.cutting, each.support, each.query) == ("filled", "piece", "votes")
+    matched = PROTOCOLS["matched"]
+    assert (matched.cutting, matched.support, matched.query) == ("spread", "mean", "scores")
     assert PROTOCOLS["matched"].normalisation("published") == "published"
     assert later.normalisation("published") == "per-clip"
 

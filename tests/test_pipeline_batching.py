@@ -66,14 +66,20 @@ def test_cuts_are_uniform_and_of_seed_epoch_and_clip_alone() -> None:
         assert (starts == other).mean() == pytest.approx(0.1, abs=0.01)
 
 
-def test_long_clips_are_cut_within_their_ends_short_ones_repeated() -> None:
-    batching = Batching(2, 5, seed=0)
-    short, long = np.arange(3, dtype=np.int16), np.arange(100, 108, dtype=np.int16)
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("loop", [1, 2, 3, 1, 2]), ("silence", [1, 2, 3, 0, 0]), ("centre", [0, 1, 2, 3, 0])],
+)
+def test_long_clips_are_cut_within_their_ends_short_ones_filled(
+    how: str, expected: list[int]
+) -> None:
+    batching = Batching(2, 5, seed=0, short=how)
+    short, long = np.arange(1, 4, dtype=np.int16), np.arange(100, 108, dtype=np.int16)
     seen = set()
     for epoch in range(60):
         batch = cut_batch(batching, np.full(2, epoch), np.array([4, 9]), [short, long])
         assert batch.dtype == torch.int16
-        assert batch[0].tolist() == [0, 1, 2, 0, 1]
+        assert batch[0].tolist() == expected
         assert batch[1].diff().tolist() == [1] * 4
         seen.add(int(batch[1, 0]))
     assert seen == {100, 101, 102, 103}

@@ -10,6 +10,7 @@ from gpu_device import DEVICE, NEEDS_GPU
 from slvr.pipeline.loaders.batching import Batching
 from slvr.pipeline.loaders.by_clip import ClipLoader
 from slvr.pipeline.loaders.resident import Resident, free_bytes, resident_bytes
+from slvr.pipeline.short import Short
 from slvr.shards.read import ShardDirectory
 
 CPU = torch.device("cpu")
@@ -23,12 +24,14 @@ def directory(tmp_path: Path) -> ShardDirectory:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("rank", "world"), [(0, 1), (2, 3)])
+@pytest.mark.parametrize(
+    ("rank", "world", "short"), [(0, 1, "loop"), (2, 3, "silence"), (0, 1, "centre")]
+)
 def test_the_batches_of_the_default_loader_bit_for_bit(
-    directory: ShardDirectory, device: str, rank: int, world: int
+    directory: ShardDirectory, device: str, rank: int, world: int, short: Short
 ) -> None:
     clips = directory.dataset("train")
-    batching = Batching(7, 4800, 3, rank, world)
+    batching = Batching(7, 4800, 3, rank, world, short)
     resident = Resident(clips, batching, torch.device(device))
     for first_step in (0, 5):
         expected = islice(ClipLoader(clips, batching).batches(first_step), 9)

@@ -12,12 +12,12 @@ import torch
 from conftest import configured, write_directory
 from slvr.model.learner import Learner
 from slvr.shards.read import ShardDirectory
-from slvr.train.build import build_model, build_stage
+from slvr.train.build import build_model, build_stage, build_views
 from slvr.train.config import TrainConfig
 from slvr.train.log import RATES, progress_note
 from slvr.train.loop import train
 from slvr.train.recipes import RECIPES
-from slvr.train.report import count_parameters
+from slvr.train.report import base_rates, count_parameters
 
 MakeDirectory = Callable[..., ShardDirectory]
 PARAMETERS = {  # of the encoder, as published
@@ -106,7 +106,9 @@ def test_the_page_shows_every_measure_with_its_last_value(
         for name, value in last.items():
             if name != "step" and value:
                 said = captions[captions.index(name) + 1]
-                assert f"{float(value):.4g}" in said, name
+                share = name == "data_wait" or ".ap_" in name
+                assert f"{float(value) * (100 if share else 1):.4g}{' %' * share}" in said, name
+                assert ("base rate" in said) == (".ap_" in name)
     # losses, learning rate, rates, and what validation shows of simclr and mlap
     assert page.tags.count("svg") == 3 + 1 + 2 + 3 + 7
     for name in ("simclr", "mlap"):
@@ -115,6 +117,16 @@ def test_the_page_shows_every_measure_with_its_last_value(
     best = rows(run / "validation.csv")[0]
     assert f"best.safetensors, step 2, validation loss {float(best['total']):.4f}" in page.text
     assert config.recipe in page.text and "clips/s (median)" in page.text
+
+
+def test_a_base_rate_is_the_share_of_views_with_the_augmentation() -> None:
+    config = configured("x", views__max_ops=2)
+    found = base_rates(config)
+    views = build_views(config.parts.views, config.data.clip_s)
+    labels = views.known(views.sample(500, 1))["labels"]
+    assert list(found) == list(views.columns)
+    for rate, drawn in zip(found.values(), labels.mean(0).tolist(), strict=True):
+        assert 0 < rate < 1 and rate == pytest.approx(drawn, abs=0.06)
 
 
 def test_a_run_without_validation_has_a_page_too(

@@ -44,6 +44,18 @@ def test_resident_or_not_the_run_is_the_same_and_says_where_clips_come_from(
     assert losses(tmp_path / "auto") == losses(tmp_path / "off")
 
 
+def test_short_clips_are_filled_as_the_run_says(make_directory: MakeDirectory) -> None:
+    directory = make_directory(lengths_s=(0.1,))
+    for short in ("loop", "silence", "centre"):
+        data = small(directory, short=short).data
+        fabric = SimpleNamespace(global_rank=0, world_size=1, **FABRIC)
+        pcm = next(Stream(data, directory, fabric).batches(0)).pcm
+        silent = (pcm == 0).all(0)
+        expected = {"loop": [], "silence": range(1600, 3200)}
+        centred = [*range(800), *range(2400, 3200)]
+        assert silent.nonzero()[:, 0].tolist() == list(expected.get(short, centred))
+
+
 def test_a_run_goes_on_resident_or_not(make_directory: MakeDirectory, tmp_path: Path) -> None:
     directory = make_directory(lengths_s=(0.3, 0.1))
     train(small(directory, schedule="constant"), tmp_path / "whole")

@@ -23,6 +23,9 @@ class Data:
     their samples."""
     clip_s: float = 10.0
     """Length of the training clips in seconds, above 0."""
+    short: Literal["loop", "silence", "centre"] = "loop"
+    """What fills clips shorter than that: the clip again and again, silence behind it, or silence
+    on both sides."""
     normalise: Literal["published", "per-clip"] = "published"
     """Waveform normalisation: the published global one, or one for each clip."""
     loader: Literal["default", "dali"] = "default"

@@ -59,7 +59,8 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     directory = ShardDirectory.open(data.shards)
     rows, keep = directory.clips(data.split), trained_on(data, directory)
     n_clips = len(rows) if keep is None else int(rows["key"].map(keep).sum())
-    batching = Batching(data.batch, round(data.clip_s * SAMPLE_RATE_HZ), data.seed)
+    n_samples = round(data.clip_s * SAMPLE_RATE_HZ)
+    batching = Batching(data.batch, n_samples, data.seed, short=data.short)
     loader, _ = open_loader(
         directory, data.split, batching, device, resident=False, workers=0, keep=keep
     )

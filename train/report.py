@@ -20,6 +20,7 @@ from slvr.command.record import RECORD
 from slvr.model.checkpoint import BEST
 from slvr.model.learner import Learner
 from slvr.shards.files import write_text
+from slvr.train.build import build_views
 from slvr.train.config import TrainConfig
 from slvr.train.log import LOG, THROUGHPUT, VALIDATION
 from slvr.train.validation import EarlyStop
@@ -30,10 +31,15 @@ MEASURES = {
     "alignment": "mean squared distance of two views; lower is better",
     "uniformity": "log of the mean Gaussian potential over pairs of clips; lower is better",
     "spread": "1 where the embeddings fill the sphere, 0 where they have collapsed",
-    "ap": "average precision of telling whether the augmentation was applied",
-    "r2": "explained share of how the augmentation's parameters differ between the views",
+    "ap": "average precision of telling whether the augmentation was applied, %; dotted line: the "
+    "share of views where it was, which guessing reaches",
+    "r2": "explained share of how the augmentation's parameters differ between the views, %",
 }
 """First word of a measure's name -> what it means."""
+PERCENT = frozenset({"ap", "r2", "data"})
+"""First words of the shares, which are shown in percent; the tables hold fractions."""
+N_DRAWN = 4096
+"""Clips whose views are drawn for the base rates: +-0.5% of a rate of one half."""
 
 
 def count_parameters(model: Learner) -> tuple[int, int]:
@@ -58,7 +64,7 @@ def write_report(out: Path, config: TrainConfig, model: Learner, device: torch.d
         facts=_facts(model, rates, held, best) | {"device": _machine(device)},
         sections={
             heading: section
-            for heading, section in _sections(steps, rates, held, best).items()
+            for heading, section in _sections(steps, rates, held, best, base_rates(config)).items()
             if section["charts"]
         },
         details={
@@ -70,6 +76,15 @@ def write_report(out: Path, config: TrainConfig, model: Learner, device: torch.d
     )
     write_text(out / REPORT, page)
     return out / REPORT
+
+
+def base_rates(config: TrainConfig) -> dict[str, float]:
+    """Augmentation -> share of the views that it is applied to; where the views know it."""
+    views = build_views(config.parts.views, config.data.clip_s)
+    if "labels" not in views.knows:
+        return {}
+    labels = views.known(views.sample(N_DRAWN, 0))["labels"].double()
+    return dict(zip(views.columns, labels.flatten(0, -2).mean(0).tolist(), strict=True))
 
 
 def best_step(held: pd.DataFrame, min_delta: float) -> int | None:
@@ -105,7 +120,11 @@ def _machine(device: torch.device) -> str:
 
 
 def _sections(
-    steps: pd.DataFrame, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
+    steps: pd.DataFrame,
+    rates: pd.DataFrame,
+    held: pd.DataFrame | None,
+    best: int | None,
+    base: Mapping[str, float],
 ) -> dict[str, dict[str, Any]]:
     """Heading -> charts and a note, for each part of the page; a part may have no charts."""
     marks = "" if held is None else " Points: validation; dashed line: the best checkpoint."
@@ -125,7 +144,7 @@ def _sections(
                 if _has(table, name)
             ],
             "note": "clips_per_s: clips a second; data_wait: share of the time spent waiting for "
-            "clips.",
+            "clips, %.",
         },
     }
     if held is not None:
@@ -135,7 +154,11 @@ def _sections(
             kinds = dict.fromkeys(name.split(".")[1].partition("_")[0] for name in shown)
             means = [f"{kind}: {MEASURES[kind]}." for kind in kinds if kind in MEASURES]
             sections[f"What {head} has learnt"] = {
-                "charts": [curve(name, held, best=best) for name in shown if _has(held, name)],
+                "charts": [
+                    curve(name, held, best=best, base=base.get(name.partition(".ap_")[2]))
+                    for name in shown
+                    if _has(held, name)
+                ],
                 "note": " ".join(["Validation.", *means]),
             }
     return sections
@@ -146,7 +169,12 @@ def _has(table: pd.DataFrame, name: str) -> bool:
 
 
 def curve(
-    name: str, table: pd.DataFrame, held: pd.DataFrame | None = None, *, best: int | None = None
+    name: str,
+    table: pd.DataFrame,
+    held: pd.DataFrame | None = None,
+    *,
+    best: int | None = None,
+    base: float | None = None,
 ) -> Mapping[str, str | Markup]:
     """One column of a table over the steps, as a chart with its name and last value.
 
@@ -155,15 +183,22 @@ def curve(
         table: of the training, or of validations alone.
         held: the same column of validations, drawn as points.
         best: the step of the best checkpoint.
+        base: what guessing reaches.
     """
+    is_share = name.rpartition(".")[2].partition("_")[0] in PERCENT
+    scale, unit = (100, " %") if is_share else (1, "")
     known = table[["step", name]].dropna()
+    known[name] *= scale
     stretches = np.array_split(known.to_numpy(), min(N_POINTS, len(known)))
     means = np.array([stretch.mean(axis=0) for stretch in stretches])
     with drawing(name):
         figure = Figure(figsize=(3.6, 1.9), layout="constrained")
         axes = figure.subplots()
         axes.plot(*means.T, color=ACCENT, linewidth=1.4, marker="." if len(means) < 3 else "")
-        last = f"{known[name].iloc[-1]:.4g}"
+        last = f"{known[name].iloc[-1]:.4g}{unit}"
+        if base is not None:
+            axes.axhline(scale * base, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+            last += f", base rate {scale * base:.3g}{unit}"
         if held is not None and name in held:
             axes.plot(held["step"], held[name], ".", color=INK, markersize=4)
             last += f", validation {held[name].iloc[-1]:.4g}"

@@ -37,6 +37,7 @@ class Stream:
             data.seed,
             fabric.global_rank,
             fabric.world_size,
+            data.short,
         )
         self._loader, why = open_loader(
             directory,

@@ -62,7 +62,8 @@ class Validation:
             )
         self._seed, self._device = data.seed, device
         self._size = min(data.batch, self._n)
-        batching = Batching(self._size, round(data.clip_s * SAMPLE_RATE_HZ), data.seed)
+        n_samples = round(data.clip_s * SAMPLE_RATE_HZ)
+        batching = Batching(self._size, n_samples, data.seed, short=data.short)
         resident: bool | Literal["auto"] = data.resident and "auto"
         self._loader, _ = open_loader(
             directory, split, batching, device, resident=resident, workers=0, keep=keep

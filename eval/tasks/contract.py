@@ -79,7 +79,11 @@ class Task(ABC):
     def contenders(
         self, models: Sequence[EvaluatedModel], device: torch.device
     ) -> Sequence[EvaluatedModel]:
-        """Who is scored, by default the models of the command line: here a task adds baselines."""
+        """Who is scored, by default the models of the command line.
+
+        A task whose `Config` is on top of `slvr.eval.config.Compared` adds what they are compared
+        with by `slvr.eval.baselines.with_baselines`.
+        """
         return models
 
     def splits(self, data: EvaluatedSet) -> tuple[str, ...]:

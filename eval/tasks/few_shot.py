@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import bars, critical_difference
 from slvr.eval.classify import few_shot_accuracies, mean_and_ci
 from slvr.eval.config import FewShotTasks, check_least
 from slvr.eval.embed import Features
-from slvr.eval.embedders import MeanLogMel
+from slvr.eval.embedders import MEAN_LOG_MEL, MelStatistics
 from slvr.eval.episodes import Episodes, sample_episodes
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
@@ -29,8 +30,6 @@ from slvr.eval.significance import (
 )
 from slvr.eval.tables import comparison_table, protocol, score_table, score_text
 from slvr.eval.tasks.contract import Presented, Task
-
-_NORMALISED = {"trained": "as in training", "none": "not at all", "per-clip": "each"}
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,12 @@ class Score:
     """Standard deviation of the accuracy over them."""
     classifier: str
     protocol: str
-    waveforms: str
     normalise_features: str
-    piece: str
+    support: str
+    query: str
     n_classes: int
     classes_left_out: str
     benchmark_difference: str
-    n_clips: int
-    n_pieces: int
     dim: int
     training_recipe: str
     """Recipe of its training, "own" where it is not known; empty for a baseline."""
@@ -78,10 +75,8 @@ class FewShot(Task):
 
         classifier: Literal["sgd", "logistic", "centroid"] = "sgd"
         """sgd: the published one-versus-all log-loss SGD; logistic: multinomial with an L2 penalty;
-        centroid: the nearest class mean."""
-        baselines: bool = True
-        """Also evaluate the same network untrained, and nearest centroids of mean log-mel
-        spectra."""
+        centroid: the nearest class mean, which statistics of log-mel spectra and MFCCs always
+        have."""
         seeds: int = 1
         """Times that the tasks of a set are drawn, at least 1: with --seed and those after it."""
 
@@ -103,18 +98,9 @@ class FewShot(Task):
     def contenders(
         self, models: Sequence[EvaluatedModel], device: torch.device
     ) -> list[EvaluatedModel]:
-        """The models, then the baselines; runs of one shape share their untrained network."""
+        """The models and all baselines."""
         self._groups = seed_groups({model.name: model.training for model in models})
-        if not self.config.baselines:
-            return list(models)
-        fresh: dict[str, EvaluatedModel] = {}
-        for model in models:
-            if model.untrained is not None:
-                network = model.untrained()
-                fresh.setdefault(network.fingerprint, EvaluatedModel(network, baseline=True))
-        normalisation = PROTOCOLS[self.config.protocol].normalisation("none")
-        log_mel = EvaluatedModel(MeanLogMel(normalisation, device), baseline=True)
-        return [*models, *fresh.values(), log_mel]
+        return with_baselines(models, self.config, device)
 
     def score(
         self,
@@ -127,8 +113,9 @@ class FewShot(Task):
         config, settings = self.config, PROTOCOLS[self.config.protocol]
         draws, of_pieces = self._episodes(data), features[data.split]
         normalise_features = config.normalise_features or settings.features
-        is_log_mel = isinstance(model.embedder, MeanLogMel)
-        classifier = "centroid" if is_log_mel else config.classifier
+        is_plain = isinstance(model.embedder, MelStatistics)
+        classifier = "centroid" if is_plain else config.classifier
+        support, query = config.support or settings.support, config.query or settings.query
         drawn = [
             few_shot_accuracies(
                 of_pieces.values,
@@ -139,6 +126,8 @@ class FewShot(Task):
                 normalise_features,
                 config.seed + i,
                 device,
+                support=support,
+                query=query,
             )
             for i, episodes in enumerate(draws)
         ]
@@ -160,14 +149,12 @@ class FewShot(Task):
             sd_seeds=float(np.std([each.mean() for each in drawn], ddof=config.seeds > 1)),
             classifier=classifier,
             protocol=config.protocol,
-            waveforms=_NORMALISED[settings.waveforms],
             normalise_features=normalise_features,
-            piece="whole-clip" if data.piece_s is None else f"{data.piece_s:g} s",
+            support=support,
+            query=query,
             n_classes=len(episodes.classes),
             classes_left_out=", ".join(episodes.dropped),
             benchmark_difference=benchmark_difference(data, n_classes),
-            n_clips=len(of_pieces.first_piece),
-            n_pieces=len(of_pieces.pieces),
             dim=of_pieces.values.shape[1],
             training_recipe="" if model.baseline else model.training.get("recipe", "own"),
             model_sha256=model.embedder.fingerprint,
@@ -181,7 +168,7 @@ class FewShot(Task):
 
     def compared(self, results: pd.DataFrame) -> pd.DataFrame:
         """Runs of several seeds together, and all beside the best and beside mean log-mel."""
-        return compared(results, self._accuracies, self._groups, MeanLogMel.name)
+        return compared(results, self._accuracies, self._groups, MEAN_LOG_MEL)
 
     def present(self, results: pd.DataFrame) -> Presented:
         """The table of sets and models, what of it is no chance, the published results, and bars.
@@ -197,7 +184,7 @@ class FewShot(Task):
             scores = dataclasses.replace(scores, notes=[*scores.notes, ranks.note])
             caption = f"Average rank over {ranks.n_sets} sets; a bar joins what is not told apart"
             charts[caption] = critical_difference(ranks)
-        tables = [scores, *difference_tables(shown, MeanLogMel.name), *seeds_tables(results)]
+        tables = [scores, *difference_tables(shown, MEAN_LOG_MEL), *seeds_tables(results)]
         tables += [comparison] if comparison else []
         return Presented("Few-shot accuracy", protocol(shown), tables, charts)
 

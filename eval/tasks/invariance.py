@@ -8,6 +8,7 @@ the evaluation that augments, because the augmentations are what it measures.
 Letters: P pieces, B clips of a batch, T samples, d dimensions of a head.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,9 @@ from markupsafe import Markup
 from torch import Tensor
 
 from slvr.command.progress import track
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import heatmap
-from slvr.eval.config import Models, check_least
+from slvr.eval.config import Compared, check_least
 from slvr.eval.embed import Embedder, Features
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.pieces import cut, pieces_a_batch
@@ -28,7 +30,6 @@ from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import PUBLISHED, Table
 from slvr.eval.tasks.contract import Presented, Task
 from slvr.pipeline.augmentations import DEFAULT, Augmentation
-from slvr.shards.clip import SAMPLE_RATE_HZ
 
 _ROWS_AT_ONCE = 1 << 14
 
@@ -52,7 +53,7 @@ class Invariance(Task):
     NAME = "invariance"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Models):
+    class Config(Compared):
         """Mahalanobis distance between features of clips and augmented clips, by augmentation."""
 
         n_clips: int = 1000
@@ -76,6 +77,12 @@ class Invariance(Task):
                 "length"
             )
 
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and all baselines."""
+        return with_baselines(models, self.config, device)
+
     def score(
         self,
         model: EvaluatedModel,
@@ -85,6 +92,13 @@ class Invariance(Task):
     ) -> list[Distance]:
         """One row a head and augmentation."""
         clean = features[data.split]
+        widest = max(part.stop - part.start for part in model.embedder.heads.values())
+        if model.baseline and len(clean.values) <= widest:
+            sys.stderr.write(
+                f"evaluate: {data}: {model.name} is left out, {len(clean.values)} pieces are too "
+                f"few for a covariance of its {widest} dimensions; expected more than {widest}\n"
+            )
+            return []
         return augmented_distances(model.embedder, data, clean, self.config, device)
 
     def present(self, results: pd.DataFrame) -> Presented:
@@ -97,12 +111,12 @@ class Invariance(Task):
         return Presented(
             "Learnt invariance",
             line,
-            [_distances(results, line), _beside_published(results)],
+            [_distances(results), _beside_published(results)],
             {"Mahalanobis distance over that of independent clips": _chart(results)},
         )
 
 
-def _distances(results: pd.DataFrame, line: str) -> Table:
+def _distances(results: pd.DataFrame) -> Table:
     """A row an augmentation, a column each head of a model on a set."""
     heads = results.groupby(["set", "model", "head"], sort=False)[["distance", "independent"]]
     means = heads.mean()  # the level is the same in all rows of a head
@@ -119,7 +133,6 @@ def _distances(results: pd.DataFrame, line: str) -> Table:
         [
             "Columns: set, model, head. Independent clips are sqrt(2 d) apart in a head of d "
             "dimensions; smaller is more invariant.",
-            f"{line}.",
         ],
     )
 
@@ -179,19 +192,19 @@ def augmented_distances(
         head: whitening(clean.values[:, part], f"{data}, {model.name}, head {head}").to(device)
         for head, part in model.heads.items()
     }
-    assert data.piece_s is not None
+    assert data.samples is not None
     rng = np.random.default_rng(config.seed)
     generator = torch.Generator(device).manual_seed(config.seed)
     source = data.dataset()
-    samples = round(data.piece_s * SAMPLE_RATE_HZ)
     chosen = rng.permutation(len(source))[: config.n_clips]
-    batch = pieces_a_batch(config.batch, samples)
+    batch = pieces_a_batch(config.batch, data.samples)
+    rule = data.samples, data.cutting, data.short
     found: dict[str, list[Tensor]] = {augmentation.name: [] for augmentation in augmentations}
     label = f"augment {data.name} {data.split}, {model.name}"
     with track(label, len(chosen) * len(found) * config.n_draws, "pieces") as shown:
         for first in range(0, len(chosen), batch):
             clips = chosen[first : first + batch]
-            pieces = [rng.choice(cut(source[int(clip)], samples)) for clip in clips]
+            pieces = [rng.choice(cut(source[int(clip)], *rule)) for clip in clips]
             waves = torch.from_numpy(np.stack(pieces)).to(device).float() / 32768
             with torch.inference_mode():
                 origin = model.embed(waves)

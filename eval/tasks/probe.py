@@ -16,8 +16,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import heatmap
-from slvr.eval.config import Models, check_least
+from slvr.eval.config import Compared, check_least
 from slvr.eval.embed import Features
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.sets import EvaluatedSet
@@ -46,7 +47,7 @@ class Probe(Task):
     NAME = "probe"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Models):
+    class Config(Compared):
         """A classifier over all training clips: accuracy; mAP where clips have several labels."""
 
         train_split: str = "train"
@@ -75,6 +76,12 @@ class Probe(Task):
     def splits(self, data: EvaluatedSet) -> tuple[str, ...]:
         """The split that is learnt from, and the one that is evaluated."""
         return self.config.train_split, data.split
+
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and all baselines."""
+        return with_baselines(models, self.config, device)
 
     def score(
         self,
@@ -110,7 +117,6 @@ class Probe(Task):
                 [name, *(f"{100 * value:.2f}" for value in values)]
                 for name, values in zip(names, wide.to_numpy(), strict=True)
             ],
-            [f"{line}."],
         )
         chart = heatmap(100 * wide.to_numpy(), names, list(wide.columns))
         return Presented("Probe", line, [table], {"%": chart})

@@ -17,8 +17,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn import functional as F
 
+from slvr.eval.baselines import with_baselines
 from slvr.eval.charts import heatmap
-from slvr.eval.config import Models, check_least
+from slvr.eval.config import Compared, check_least
 from slvr.eval.embed import Features
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.sets import EvaluatedSet
@@ -46,7 +47,7 @@ class Retrieve(Task):
     NAME = "retrieve"
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(Models):
+    class Config(Compared):
         """Query by example: average precision of cosine similarity, by class and mean."""
 
         n_positive: int = 100
@@ -69,6 +70,12 @@ class Retrieve(Task):
                     f"{data}: no class that two clips have and another has not; choose a labelled "
                     "set of several classes"
                 )
+
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and all baselines."""
+        return with_baselines(models, self.config, device)
 
     def score(
         self,
@@ -98,7 +105,6 @@ class Retrieve(Task):
                 [str(name), *(f"{100 * value:.2f}" for value in values)]
                 for name, values in by_set.mean().iterrows()
             ],
-            [f"{line}."],
         )
         by_class = Table(
             "Average precision by class, %",
@@ -109,10 +115,10 @@ class Retrieve(Task):
             ],
         )
         charts = {
-            f"{name}: average precision by class": heatmap(
-                values.to_numpy(), [label for _, label in values.index], list(values.columns)
+            f"{name}: average precision by class, %": heatmap(
+                100 * values.to_numpy(), [label for _, label in values.index], list(wide.columns)
             )
-            for name, values in by_set
+            for name, values in wide.groupby(level="set", sort=False)
         }
         return Presented("Query by example", line, [table, by_class], charts)
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from slvr.eval.baselines import untrained
 from slvr.eval.charts import heatmap
-from slvr.eval.classify import rows_of_supports, sgd_duals, shuffled
+from slvr.eval.classify import sgd_duals, shuffled
 from slvr.eval.config import FewShotTasks
 from slvr.eval.embed import Features
 from slvr.eval.episodes import Episodes
@@ -23,6 +22,7 @@ from slvr.eval.models import EvaluatedModel
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.published import WEIGHTS
 from slvr.eval.sets import EvaluatedSet
+from slvr.eval.supports import Supports
 from slvr.eval.tables import Table
 from slvr.eval.tasks.contract import Presented, Task
 from slvr.eval.tasks.few_shot import draw_episodes
@@ -65,6 +65,13 @@ class Weights(Task):
                     "variant split, bn, series or parallel"
                 )
 
+    def contenders(
+        self, models: Sequence[EvaluatedModel], device: torch.device
+    ) -> list[EvaluatedModel]:
+        """The models and their networks untrained: other baselines have one head."""
+        found = untrained(models, self.config, device) if self.config.baselines else []
+        return [*models, *found]
+
     def score(
         self,
         model: EvaluatedModel,
@@ -74,15 +81,16 @@ class Weights(Task):
     ) -> list[Share]:
         """One row a head."""
         config, of_pieces = self.config, features[data.split]
-        shares = weight_shares(
+        supports = Supports(
             of_pieces.values,
-            rows_of_supports(of_pieces.first_piece, of_pieces.n_pieces, self._drawn[data.name]),
-            config.n_way,
-            model.embedder.heads,
+            of_pieces.first_piece,
+            of_pieces.n_pieces,
+            self._drawn[data.name],
+            config.support or PROTOCOLS[config.protocol].support,
             self._normalise == "l2",
-            config.seed,
-            device,
         )
+        heads = model.embedder.heads
+        shares = weight_shares(supports, config.n_tasks, config.n_way, heads, config.seed, device)
         return [
             Share(head, share, config.protocol, self._normalise, config.n_tasks)
             for head, share in shares.items()
@@ -99,29 +107,27 @@ class Weights(Task):
         heads = list(WEIGHTS)
         shares = results.pivot_table("share", ["set", "model"], "head", sort=False)[heads]
         names = [f"{name}, {model}" for name, model in shares.index]
-        published = [f"{low:.2f} to {high:.2f}" for low, high in WEIGHTS.values()]
+        published = [f"{100 * low:.0f} to {100 * high:.0f}" for low, high in WEIGHTS.values()]
         table = Table(
-            "Share of the classifiers' weight norm on each head",
+            "Share of the classifiers' weight norm on each head, %",
             ["set and model", *heads],
             [
                 *(
-                    [name, *(f"{share:.3f}" for share in of_model)]
+                    [name, *(f"{100 * share:.1f}" for share in of_model)]
                     for name, of_model in zip(names, shares.to_numpy(), strict=True)
                 ),
                 ["published, over sets and variants", *published],
             ],
-            [f"{line}."],
         )
-        chart = heatmap(shares.to_numpy(), names, heads, ("equal shares", 0.5))
-        return Presented("Feature selection", line, [table], {"Share of the weight norm": chart})
+        chart = heatmap(100 * shares.to_numpy(), names, heads, ("equal shares", 50))
+        return Presented("Feature selection", line, [table], {"Share of the weight norm, %": chart})
 
 
 def weight_shares(
-    values: Tensor,
-    supports: Tensor,
+    supports: Supports,
+    n_tasks: int,
     n_way: int,
     heads: Mapping[str, slice],
-    l2: bool,
     seed: int,
     device: torch.device,
 ) -> dict[str, float]:
@@ -130,21 +136,18 @@ def weight_shares(
     Weights are sums of supports, w_c = sum_i dual_ci x_i.
 
     Args:
-        values: (P, D) features.
-        supports: (T, n) rows of the supports, by class.
+        supports: of all episodes.
+        n_tasks: T.
         n_way: N.
         heads: parts of the feature vector.
-        l2: divide each feature vector by its length.
         seed: of the order in which SGD visits the supports.
         device: where they are solved.
     """
     generator = torch.Generator().manual_seed(seed)
     total = dict.fromkeys(heads, 0.0)
-    for rows in torch.split(supports, _EPISODES_A_BATCH):
-        x = values[rows].to(device)
-        if l2:
-            x = F.normalize(x, dim=-1)
-        order = shuffled(len(rows), n_way, rows.shape[1], generator).to(device)
+    for tasks in torch.split(torch.arange(n_tasks), _EPISODES_A_BATCH):
+        x = supports.vectors(tasks).to(device)
+        order = shuffled(len(tasks), n_way, supports.n, generator).to(device)
         dual = sgd_duals(x @ x.mT, order)
         for head, part in heads.items():
             w = dual @ x[..., part]

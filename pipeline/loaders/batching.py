@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from slvr.pipeline.loaders.order import Ints, Order
+from slvr.pipeline.short import Short, filled
 
 Pcm = npt.NDArray[np.int16]
 
@@ -28,13 +29,15 @@ class Batching:
     batch: int
     """B, clips a step of this process."""
     n_samples: int
-    """T; longer clips are cut at random, shorter ones repeated."""
+    """T; longer clips are cut at random, shorter ones filled."""
     seed: int
     """Of the order and the cuts."""
     rank: int = 0
     """Number of this process."""
     world: int = 1
     """Number of processes."""
+    short: Short = "loop"
+    """What fills clips shorter than T."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.n_samples < 1:
@@ -123,7 +126,7 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def cut_batch(
     batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm], pinned: bool = False
 ) -> Tensor:
-    """One batch (B, T) int16: each clip cut to one length, or repeated up to it.
+    """One batch (B, T) int16: each clip cut to one length, or filled up to it.
 
     Pinned memory is what a device copies from while the host goes on.
     """
@@ -132,7 +135,8 @@ def cut_batch(
     shape = (len(pcms), batching.n_samples)
     batch = torch.empty(shape, dtype=torch.int16, pin_memory=pinned)
     for row, pcm, start in zip(batch.numpy(), pcms, starts, strict=True):
-        row[:] = np.resize(pcm, len(row)) if len(pcm) < len(row) else pcm[start : start + len(row)]
+        cut = pcm[start : start + len(row)]
+        row[:] = filled(cut, len(row), batching.short)
     return batch
 
 

@@ -13,6 +13,7 @@ import torch
 
 from slvr.pipeline.loaders.batching import Batch, Batching, cut_starts, drawn_clips
 from slvr.pipeline.loaders.order import Ints
+from slvr.pipeline.short import filled
 from slvr.shards.read import ClipDataset
 
 _MEMINFO = Path("/proc/meminfo")
@@ -60,7 +61,7 @@ class Resident:
 
         def keep(i: int) -> None:
             first, n = int(self._first[i]), int(self._n_samples[i])
-            samples[first : first + n] = torch.from_numpy(np.resize(clips[i], n))
+            samples[first : first + n] = torch.from_numpy(filled(clips[i], n, batching.short))
 
         pool = ThreadPoolExecutor()
         try:
@@ -86,7 +87,7 @@ def resident_bytes(clips: ClipDataset, batching: Batching) -> int:
 
 
 def _n_samples(clips: ClipDataset, batching: Batching) -> Ints:
-    """Samples that each clip takes: clips shorter than a cut are kept repeated."""
+    """Samples that each clip takes: clips shorter than a cut are kept filled."""
     kept: Ints = np.maximum(clips.n_samples, batching.n_samples)
     return kept
 

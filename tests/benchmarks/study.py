@@ -25,9 +25,10 @@ import pandas as pd
 import torch
 from measure import machine, table
 
+from slvr.eval.calibrate import calibrate, training_clips
 from slvr.eval.classify import few_shot_accuracies
 from slvr.eval.embed import Embedder, embed
-from slvr.eval.embedders import EncoderEmbedder, MeanLogMel
+from slvr.eval.embedders import MEL_STATISTICS, EncoderEmbedder, MelStatistics
 from slvr.eval.episodes import sample_episodes
 from slvr.eval.loaded import open_trained
 from slvr.eval.published import ACCURACY, COUNTERPART
@@ -64,6 +65,8 @@ ORDERINGS = [
     ("Cont only", "Pred only"),
 ]
 """(higher, lower) rows of the published tables: what the paper claims on average."""
+SHORT_SOUNDS = "\n# Short sounds\n"
+"""Where the section of `short_sounds.py` begins, which stays."""
 VERDICTS = ("holds", "does not hold", "undecided")
 
 N_WAY, K_SHOT, N_QUERY, N_TASKS = 5, 1, 1, 10_000
@@ -129,10 +132,12 @@ def accuracies(model: Embedder, args: argparse.Namespace) -> np.ndarray:
 
 def baselines(run: Path, args: argparse.Namespace) -> dict[str, np.ndarray]:
     """(1, sets, tasks) of what has learnt nothing."""
-    fresh = open_trained(run).encoder.untrained(0)
+    trained = open_trained(run)
+    clips = training_clips(str(run), trained)
+    fresh = calibrate(trained.encoder.untrained(0), MTSLVR(), clips, 32, 0, CPU)
     models: list[Embedder] = [
         EncoderEmbedder("untrained network", fresh, MTSLVR(), "published", CPU),
-        MeanLogMel("published", CPU),
+        *(MelStatistics(name, "none", CPU) for name in MEL_STATISTICS),
     ]
     return {model.name: accuracies(model, args)[None] for model in models}
 
@@ -275,7 +280,8 @@ def main() -> None:
 
     took_min = (time.monotonic() - began_s) / 60
     took = f"{n_new} of the {len(jobs)} trainings and the evaluation took {took_min:.0f} minutes."
-    args.to.write_text(page(measured, took, args.steps))
+    _, heading, others = (args.to.read_text() if args.to.exists() else "").partition(SHORT_SOUNDS)
+    args.to.write_text(page(measured, took, args.steps) + heading + others)
     print(args.to)
 
 
