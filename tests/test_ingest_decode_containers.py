@@ -168,6 +168,8 @@ def test_a_flac_whose_length_is_less_than_its_frames() -> None:
         ("au", b".snd", struct.pack(">II", 24, 9000)),
         ("au", b".snd", struct.pack(">IIIII", 24, 48_000, 3, 57_216, 1)),
         ("w64", b"data", bytes.fromhex("f3acd3118cd100c04f8edb8a") + struct.pack("<Q", 9024)),
+        ("caf", b"lpcm", struct.pack(">IIIII", 2, 2, 1, 1, 21)),
+        ("caf", b"lpcm", struct.pack(">IIIII", 2, 2, 1, 3, 16)),
         ("aiff", b"COMM", struct.pack(">IHI", 18, 1, 9000)),
     ],
 )

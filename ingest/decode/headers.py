@@ -64,10 +64,8 @@ def caf_declaration(data: Bytes) -> Declaration:
             return Declaration(notes=("the writer left the sizes open",))
         if size < 0 or not name.isascii():
             raise inconsistent(f"{len(data) - at + 12} bytes at {at - 12} are no chunk")
-        if name == b"desc" and len(data) >= at + 24:
-            rate_hz, _, _, packet, frames = struct.unpack(">d4sIII", data[at : at + 24])
-            check_rate(rate_hz if math.isfinite(rate_hz) else 0)
-            bytes_per_s = rate_hz * packet / frames if packet and frames else 1000.0
+        if name == b"desc":
+            bytes_per_s = _caf_bytes_per_s(data[at : at + 32])
         if name == b"data":
             notes, found = check_there(len(data) - at, size, bytes_per_s), True
         elif at + size > len(data):
@@ -76,6 +74,21 @@ def caf_declaration(data: Bytes) -> Declaration:
     if not found:
         raise cut_off("the file ends before its samples begin")
     return Declaration(ends=True, notes=notes)
+
+
+def _caf_bytes_per_s(description: bytes) -> float:
+    """Bytes a second of a CAF; few where its packets have no fixed size.
+
+    Raises:
+        ClipFailure: the description is cut, or its fields contradict each other.
+    """
+    if len(description) < 32:
+        raise cut_off("the file ends inside its description")
+    rate_hz, kind, _, packet, frames, channels, bits = struct.unpack(">d4sIIIII", description)
+    check_rate(rate_hz if math.isfinite(rate_hz) else 0)
+    if kind == b"lpcm" and (bits % 8 or packet * 8 < channels * bits * frames or not packet):
+        raise inconsistent(f"{bits} bits of {channels} channels in {packet} bytes")
+    return rate_hz * packet / frames if packet and frames else 1000.0
 
 
 def nist_declaration(data: Bytes) -> Declaration:
