@@ -48,7 +48,7 @@ def test_both_are_said_before_the_numbers_and_stand_in_every_file(here: Path, ca
     said = capsys.readouterr()
     told = "of 22 clips 4 have the samples of another one, 6 are in the training shards of x"
     assert f"evaluate: data: {told}\n" in said.err
-    assert (row.n_clips, row.n_clips_equal, row.n_clips_seen) == (22, 4, 6)
+    assert (row.set_clips, row.n_clips_equal, row.n_clips_seen) == (22, 4, 6)
     assert (
         "| set | clips | equal to another | seen by x | evaluated |"
         in Path("results/x/results.md").read_text()
@@ -59,11 +59,11 @@ def test_both_are_said_before_the_numbers_and_stand_in_every_file(here: Path, ca
 
 def test_both_can_be_left_out(here: Path, capsys) -> None:
     distinct = evaluate("--drop-duplicates")
-    assert (distinct.n_clips, distinct.n_clips_equal) == (20, 4)
+    assert (distinct.set_clips, distinct.n_clips_equal) == (20, 4)
     assert "; 2 left out" in capsys.readouterr().err
     unseen = evaluate("--drop-seen")
-    assert (unseen.n_clips, unseen.n_clips_seen) == (16, 6)
-    assert evaluate("--drop-seen", "--drop-duplicates").n_clips == 15
+    assert (unseen.set_clips, unseen.n_clips_seen) == (16, 6)
+    assert evaluate("--drop-seen", "--drop-duplicates").set_clips == 15
     assert len({*(here / "results" / "features").iterdir()}) == 3  # none takes another's features
 
 

@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from slvr.ingest.decode import probe
 from slvr.ingest.recipe import ClipFailure, UsageError
 from slvr.ingest.youtube.failures import classify, local_error, redact
 from slvr.ingest.youtube.options import FetchOptions
@@ -294,35 +295,13 @@ def _probe(path: Path) -> tuple[str, float | None]:
     """
     if path.stat().st_size == 0:
         raise ClipFailure("corrupt", "empty", "the server sent 0 bytes")
-    with path.open("rb") as file:
-        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        if head.startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
-            raise ClipFailure("corrupt", "not_audio", "the server sent a text document, not audio")
-        file.seek(0)
-        return _probe_opened(file)
-
-
-def _probe_opened(file: BinaryIO) -> tuple[str, float | None]:
-    import av  # noqa: PLC0415 - loads FFmpeg
-
-    # a playlist in place of audio may name files of this machine: no protocol, nothing is opened
-    options = {"protocol_whitelist": ""}
     try:
-        with av.open(file, "r", options=options, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise ClipFailure("silent", "no_audio", "the file has no audio stream")
-            stream = container.streams.audio[0]
-            if stream.codec_context is None:
-                raise ClipFailure("corrupt", "unknown_codec", "FFmpeg cannot decode the audio")
-            if stream.duration is not None and stream.time_base is not None:
-                duration_s = float(stream.duration * stream.time_base)
-            else:
-                duration_s = (container.duration or 0) / av.time_base
-            return stream.codec_context.name, duration_s or None
-    except av.FFmpegError as error:
-        raise ClipFailure(
-            "corrupt", "not_audio", f"FFmpeg cannot read the file: {error.strerror}"
-        ) from None
+        found = probe(path)
+    except ClipFailure as failure:
+        if failure.reason == "no_audio":
+            raise ClipFailure("silent", "no_audio", "the file has no audio stream") from failure
+        raise
+    return found.format.codec, found.length_s
 
 
 def missing_javascript_runtime() -> str | None:
