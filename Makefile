@@ -14,7 +14,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup
 
 # what runs only where it is installed, and is tested
 .venv/extras: .venv/installed
-	$(BIN)/pip install --quiet --editable '.[dev,dali]'
+	$(BIN)/pip install --quiet --editable '.[dev,dali,fused]'
 	touch $@
 
 demo: .venv/installed

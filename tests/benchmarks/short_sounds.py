@@ -33,7 +33,7 @@ from slvr.eval.embedders import MEL_STATISTICS, MelStatistics, encoder_embedder
 from slvr.eval.episodes import sample_episodes
 from slvr.eval.loaded import open_trained
 from slvr.eval.sets import EvaluatedSet
-from slvr.ingest.recipes.folder import SUFFIXES
+from slvr.ingest.endings import AUDIO_ENDINGS, ending_of
 from slvr.model.checkpoint import checkpoint_name
 from slvr.pipeline.short import Short
 from slvr.shards.read import ShardDirectory
@@ -125,7 +125,7 @@ def lay_out(share: Path, args: argparse.Namespace) -> None:
 
 
 def _audio(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if ending_of(path.name) in AUDIO_ENDINGS)
 
 
 def ingest(args: argparse.Namespace) -> None:
