@@ -241,7 +241,7 @@ class Chains(ViewMaker):
         pieces = iter(upload([*values, *(rows for _, rows in groups)], waves.device))
         there = {name: {key: next(pieces) for key in params} for name, params in here.items()}
         for (name, rows), rows_there in zip(groups, pieces, strict=True):
-            augmentation, n_rows = self.augmentations[name], block_rows(waves)
+            augmentation, n_rows = self.augmentations[name], block_rows(views)
             for block, block_there in zip(
                 torch.split(rows, n_rows), torch.split(rows_there, n_rows), strict=True
             ):
