@@ -1,4 +1,5 @@
 import csv
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,10 @@ import torch
 from conftest import configured
 from gpu_device import DEVICE, needs_gpu
 from slvr.model.checkpoint import checkpoints, read_checkpoint
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.shards.read import ShardDirectory
+from slvr.train.cli import main
+from slvr.train.compilation import compiled_front_end
 from slvr.train.config import TrainConfig
 from slvr.train.loop import train
 
@@ -83,6 +87,36 @@ def test_cuda_graphs_give_the_same_losses_and_names(
     with (tmp_path / "compiled" / "throughput.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["gpu_memory_bytes"]) > 0 for row in rows)
+
+
+def test_the_front_end_is_compiled_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda module, **options: asked.append(options) or module)
+    front_end = MTSLVR()
+    assert compiled_front_end(front_end, torch.device("cpu")) is front_end and not asked
+    assert compiled_front_end(front_end, torch.device("cuda")) is front_end
+    assert asked == [{"dynamic": False}]  # no CUDA graph: its input lies elsewhere at each step
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_ALLOC_CONF": "backend:native"}, "backend:native"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, None),
+    ],
+)
+def test_memory_of_a_gpu_grows_in_place_unless_the_user_has_said_how(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, str], expected: str | None
+) -> None:
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.setenv(name, "")  # put back as it was when the test ends
+        monkeypatch.delenv(name)
+        if name in own:
+            monkeypatch.setenv(name, own[name])
+    with pytest.raises(SystemExit):
+        main(["--no-such-option"])
+    assert os.environ.get("PYTORCH_ALLOC_CONF") == expected
 
 
 def test_without_a_compiler_it_is_a_sentence(
