@@ -59,7 +59,14 @@ class Leaks:
         found = []
         if self.n_equal:
             found.append(f"{self.n_equal:,} have the samples of another one")
-        found += [f"{n:,} are in the training shards of {m}" for m, n in self.n_seen.items() if n]
+        by_number: dict[int, list[str]] = {}
+        for model, n in self.n_seen.items():
+            by_number.setdefault(n or 0, []).append(model)
+        found += [
+            f"{n:,} are in the training shards of {' and of '.join(models)}"
+            for n, models in by_number.items()
+            if n
+        ]
         if not found:
             return []
         left_out = self.n_clips - self.n_evaluated

@@ -64,6 +64,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
             of_set = {
                 "waveforms": model.waveforms,
                 **set_columns(data),
+                "n_clips_left_out": found.n_clips - found.n_evaluated,
                 "n_clips_equal": found.n_equal,
                 "n_clips_seen": found.n_seen.get(model.name),
             }
@@ -74,7 +75,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
     results = task.compared(pd.DataFrame(columns).astype({"n_clips_seen": "Int64"}))
     presented = task.present(results)
     embedded_parts = [part for parts_of_set in parts for part in parts_of_set]
-    line = f"{presented.line} · {how_embedded(contenders, embedded_parts, config.protocol)}"
+    line = f"{presented.line} · {how_embedded(results, embedded_parts, config.protocol)}"
     notes = [model.remark for model in contenders if model.remark]
     tables = [*presented.tables, sets_table(embedded_parts, notes), leaks_table(leaks, trained)]
     details = _training(models)
