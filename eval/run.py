@@ -18,6 +18,7 @@ from slvr.eval.leaks import (
     leaks_of,
     leaks_table,
     seen_by_any,
+    shards_moved_to,
     trained_on,
 )
 from slvr.eval.models import EvaluatedModel, open_models
@@ -115,9 +116,10 @@ def _make(out: Path, task: Task, sets: Sequence[EvaluatedSet]) -> None:
 
 def _trained_on(config: Models, models: Sequence[EvaluatedModel]) -> dict[str, TrainedOn]:
     """What each model was trained on, by its name; they come in the order of the command line."""
+    moved = shards_moved_to(config)
     paths = config.checkpoint + (None,) * (len(models) - len(config.checkpoint))
     return {
-        model.name: NOBODY_KNOWS if path is None else trained_on(path)
+        model.name: NOBODY_KNOWS if path is None else trained_on(path, moved)
         for model, path in zip(models, paths, strict=True)
     }
 

@@ -123,6 +123,20 @@ def test_what_cannot_be_told_is_said(
     assert "--drop-seen: runs/x: " in stderr and sentence in stderr and stderr.count("\n") == 1
 
 
+def test_training_shards_that_were_moved_are_found(
+    here: Path, make_directory: MakeDirectory, capsys
+) -> None:
+    (here / "train").rename(here / "moved")
+    row = evaluate("--drop-seen", "--calibrate-on", "moved")
+    assert (row.set_clips, row.n_clips_seen) == (16, 6)
+    make_directory("other", n_clips=9)  # never what was trained on
+    line = ["--checkpoint", "runs/x", "--shards", "data", "--drop-seen", "--n-way", "2"]
+    assert main([*line, "--calibrate-on", "other"]) == 2
+    assert "train: no such shard directory" in capsys.readouterr().err
+    assert main([*line, "--calibrate-on", "nowhere"]) == 2
+    assert "error: nowhere: no such shard directory" in capsys.readouterr().err
+
+
 def test_what_a_run_began_with_and_only_learnt_from_counts(
     here: Path, make_directory: MakeDirectory
 ) -> None:
