@@ -127,7 +127,8 @@ def _distances(results: pd.DataFrame) -> Table:
         [str(name), *(f"{row.distance:.2f} ± {row.ci95:.2f}" for row in of_name.itertuples())]
         for name, of_name in results.groupby("augmentation", sort=False)
     ]
-    few = results[results["set_pieces"] < _ENOUGH * results["independent"] ** 2 / 2]
+    dims = (results["independent"] ** 2 / 2).round()
+    few = results[results["set_pieces"] < _ENOUGH * dims]
     rows.append(["mean", *(f"{mean:.2f}" for mean in means["distance"])])
     rows.append(["independent clips", *(f"{level:.2f}" for level in means["independent"])])
     return Table(
