@@ -70,8 +70,9 @@ def _fresh(
     name, remark = model.fresh_name, ""
     if clips is not None:
         calibrate(encoder, trained.front_end, clips, config.batch, config.seed, device)
+        n = min(N_CLIPS, len(clips.directory.clips(clips.split)))
         of = f"{clips.directory.name}, split {clips.split}"
-        remark = f"{name}: fresh weights, batch norms calibrated on {N_CLIPS} clips of {of}."
+        remark = f"{name}: fresh weights, batch norms calibrated on {n} clips of {of}."
     elif batch_norms(encoder):
         name += ", uncalibrated"
     how = model.waveforms

@@ -14,7 +14,7 @@ from slvr.eval.significance import Ranks, not_told_apart
 
 
 def bars(scores: pd.DataFrame) -> Markup:
-    """A bar a model with its interval, and the chance line.
+    """A bar a model with its interval, of several runs with the deviation over them; chance.
 
     Args:
         scores: rows of one set.
@@ -22,7 +22,8 @@ def bars(scores: pd.DataFrame) -> Markup:
     with drawing(f"bars {scores['set'].iloc[0]}"):
         figure = Figure(figsize=(4.6, 0.55 + 0.44 * len(scores)), layout="constrained")
         axes = figure.subplots()
-        percent, ci = 100 * scores["accuracy"].to_numpy(), 100 * scores["ci95"].to_numpy()
+        percent = 100 * scores["accuracy"].to_numpy()
+        ci = 100 * scores["ci95"].where(scores["n_runs"] == 1, scores["sd_runs"]).to_numpy()
         bar = range(len(scores))
         colours = [PALE if baseline else ACCENT for baseline in scores["baseline"]]
         axes.barh(bar, percent, height=0.62, color=colours)

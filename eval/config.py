@@ -83,7 +83,8 @@ class Compared(Models):
     """Also evaluate the untrained network with batch norms that have seen nothing."""
     calibrate_on: str | None = None
     """Shard directory on whose training clips the untrained network's batch norms are calibrated;
-    by default the one that the run was trained on."""
+    by default the one that the run was trained on, and --drop-seen finds that here where it has
+    been moved."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,10 +88,10 @@ def _draw_distinct(rng: np.random.Generator, sizes: Indices, n: int) -> Indices:
 
 
 def _too_few_classes(n_clips: Indices, n_way: int, k_shot: int, n_query: int) -> str:
-    needed = k_shot + n_query
+    needed, queries = k_shot + n_query, "query" if n_query == 1 else "queries"
     enough = int((n_clips >= needed).sum())
     message = (
-        f"{n_way}-way {k_shot}-shot tasks with {n_query} queries a class need {n_way} classes of "
+        f"{n_way}-way {k_shot}-shot tasks with {n_query} {queries} a class need {n_way} classes of "
         f"at least {needed} clips; {enough} of the {len(n_clips)} classes have so many"
     )
     if n_query > 1 and (n_clips > k_shot).sum() >= n_way:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slvr.command.record import RECORD
-from slvr.eval.config import Models
+from slvr.eval.config import Compared, Models
 from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
 from slvr.shards.common import pcm_hashes
@@ -59,7 +59,14 @@ class Leaks:
         found = []
         if self.n_equal:
             found.append(f"{self.n_equal:,} have the samples of another one")
-        found += [f"{n:,} are in the training shards of {m}" for m, n in self.n_seen.items() if n]
+        by_number: dict[int, list[str]] = {}
+        for model, n in self.n_seen.items():
+            by_number.setdefault(n or 0, []).append(model)
+        found += [
+            f"{n:,} are in the training shards of {' and of '.join(models)}"
+            for n, models in by_number.items()
+            if n
+        ]
         if not found:
             return []
         left_out = self.n_clips - self.n_evaluated
@@ -67,16 +74,21 @@ class Leaks:
         return [f"{name}: of {self.n_clips:,} clips {', '.join(found)}{kept}"]
 
 
-def trained_on(checkpoint: str) -> TrainedOn:
-    """The clips in the shards that a checkpoint was trained on, by the run.json beside it."""
+def trained_on(checkpoint: str, moved: str | None = None) -> TrainedOn:
+    """The clips in the shards that a checkpoint was trained on, by the run.json beside it.
+
+    Args:
+        checkpoint: a run folder of `train`, or a checkpoint in one.
+        moved: a shard directory that is looked at first: it may be what was trained on.
+    """
     try:
         config = _training_of(checkpoint)
-        hashes = _hashes(config)
+        hashes = _hashes(config, moved)
     except (ValueError, OSError) as error:
         return TrainedOn(None, str(error))
     if not (first := config.get("init")):
         return TrainedOn(hashes)
-    before = trained_on(first)
+    before = trained_on(first, moved)
     unknown = f"of its first weights, {first}: {before.unknown}" if before.unknown else ""
     return TrainedOn(hashes | (before.hashes or frozenset()), unknown)
 
@@ -97,13 +109,20 @@ def _training_of(checkpoint: str) -> dict[str, Any]:
     return {**about["config"], "fingerprints": [*about["datasets"].values()]}
 
 
-def _hashes(config: Mapping[str, Any]) -> frozenset[str]:
+def shards_moved_to(config: Models) -> str | None:
+    """Where training shards may be that are not where they were; None where nobody says."""
+    return config.calibrate_on if isinstance(config, Compared) else None
+
+
+def _hashes(config: Mapping[str, Any], moved: str | None) -> frozenset[str]:
     """Of the samples of all clips in the training split, in `only` where there is one.
 
     Raises:
         ValueError: the shards are elsewhere, not there, or others now.
     """
     shards = str(config["shards"])
+    if moved is not None and ShardDirectory.open(moved).fingerprint in config["fingerprints"]:
+        shards = moved
     if is_remote(shards):
         raise ValueError(f"its training shards {shards} are not on this machine")
     try:
@@ -123,13 +142,14 @@ def seen_by_any(config: Models) -> frozenset[str]:
     Raises:
         ValueError: of a model it is not known what it was trained on.
     """
-    found = {path: trained_on(path) for path in config.checkpoint}
+    moved = shards_moved_to(config)
+    found = {path: trained_on(path, moved) for path in config.checkpoint}
     found |= dict.fromkeys((*config.released, *config.encoder), NOBODY_KNOWS)
     for path, known in found.items():
         if known.unknown:
             raise ValueError(
-                f"--drop-seen: {path}: {known.unknown}; put its training shards where they were, "
-                "or leave --drop-seen out"
+                f"--drop-seen: {path}: {known.unknown}; put its training shards where they were "
+                "or say with --calibrate-on where they are now, or leave --drop-seen out"
             )
     return frozenset().union(*(known.hashes or () for known in found.values()))
 

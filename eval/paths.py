@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from slvr.command.record import RECORD
-from slvr.eval.config import Models
+from slvr.eval.config import Compared, Models
 from slvr.eval.tasks.registry import FEW_SHOT
 from slvr.shards.read import ShardDirectory
 
@@ -34,7 +34,8 @@ def check_paths(config: Models, task: str) -> None:
             f"--only {config.only}: no such file; give the clips.parquet of a shard directory"
         )
     output_folder(config, task)
-    for shards in config.shards:
+    moved = config.calibrate_on if isinstance(config, Compared) else None
+    for shards in (*config.shards, *([moved] if moved else [])):
         ShardDirectory.open(shards)
 
 

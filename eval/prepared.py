@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
-from slvr.eval.models import EvaluatedModel
 from slvr.eval.pieces import LEAST_SAMPLES
 from slvr.eval.protocol import PROTOCOLS
 from slvr.eval.sets import EvaluatedSet, set_columns
@@ -26,26 +26,27 @@ _SHORT = {
 }
 
 
-def how_embedded(
-    models: Sequence[EvaluatedModel], parts: Sequence[EvaluatedSet], protocol: str
-) -> str:
+def how_embedded(results: pd.DataFrame, parts: Sequence[EvaluatedSet], protocol: str) -> str:
     """Pieces, and the waveforms of each column, in one line."""
     lengths = dict.fromkeys(str(set_columns(part)["piece"]) for part in parts)
     cutting, short = _CUTTING[PROTOCOLS[protocol].cutting], _SHORT[parts[0].short]
     said = f"pieces of {' and '.join(lengths)}, {cutting}; what is shorter is {short}"
     if list(lengths) == ["whole clips"]:
         said = "whole clips"
-    return f"{said} · waveforms {waveforms(models)}"
+    return f"{said} · waveforms {waveforms(results)}"
 
 
-def waveforms(models: Sequence[EvaluatedModel]) -> str:
-    """How those of each model are normalised; of all, where they are alike."""
-    by_how: dict[str, list[str]] = {}
-    for model in models:
-        by_how.setdefault(model.waveforms, []).append(model.name)
-    if len(by_how) == 1:
-        return _WAVEFORMS[next(iter(by_how))]
-    return "; ".join(f"{_WAVEFORMS[how]} for {', '.join(who)}" for how, who in by_how.items())
+def waveforms(results: pd.DataFrame) -> str:
+    """How those of each column are normalised; of all, where they are alike.
+
+    Runs of several seeds are one column, by the name of their group.
+    """
+    shown = results[results["group"] == ""] if "group" in results else results
+    models = shown.groupby("waveforms", sort=False)["model"].unique()
+    return "; ".join(
+        _WAVEFORMS[str(how)] + (f" for {', '.join(who)}" if len(models) > 1 else "")
+        for how, who in models.items()
+    )
 
 
 def sets_table(parts: Sequence[EvaluatedSet], notes: Sequence[str] = ()) -> Table:

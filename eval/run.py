@@ -18,6 +18,7 @@ from slvr.eval.leaks import (
     leaks_of,
     leaks_table,
     seen_by_any,
+    shards_moved_to,
     trained_on,
 )
 from slvr.eval.models import EvaluatedModel, open_models
@@ -64,6 +65,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
             of_set = {
                 "waveforms": model.waveforms,
                 **set_columns(data),
+                "n_clips_left_out": found.n_clips - found.n_evaluated,
                 "n_clips_equal": found.n_equal,
                 "n_clips_seen": found.n_seen.get(model.name),
             }
@@ -74,7 +76,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
     results = task.compared(pd.DataFrame(columns).astype({"n_clips_seen": "Int64"}))
     presented = task.present(results)
     embedded_parts = [part for parts_of_set in parts for part in parts_of_set]
-    line = f"{presented.line} · {how_embedded(contenders, embedded_parts, config.protocol)}"
+    line = f"{presented.line} · {how_embedded(results, embedded_parts, config.protocol)}"
     notes = [model.remark for model in contenders if model.remark]
     tables = [*presented.tables, sets_table(embedded_parts, notes), leaks_table(leaks, trained)]
     details = _training(models)
@@ -114,9 +116,10 @@ def _make(out: Path, task: Task, sets: Sequence[EvaluatedSet]) -> None:
 
 def _trained_on(config: Models, models: Sequence[EvaluatedModel]) -> dict[str, TrainedOn]:
     """What each model was trained on, by its name; they come in the order of the command line."""
+    moved = shards_moved_to(config)
     paths = config.checkpoint + (None,) * (len(models) - len(config.checkpoint))
     return {
-        model.name: NOBODY_KNOWS if path is None else trained_on(path)
+        model.name: NOBODY_KNOWS if path is None else trained_on(path, moved)
         for model, path in zip(models, paths, strict=True)
     }
 

@@ -64,13 +64,16 @@ def compared(
             model, group = row["model"], member.get(row["model"], "")
             if group and group not in rows:
                 runs[group] = np.stack([accuracies[name, each] for each in groups[group]])
-                rows[group] = _group_row(row, group, runs[group])
+                seen = of_set.loc[of_set["model"].isin(groups[group]), "n_clips_seen"]
+                rows[group] = _group_row(row, group, runs[group], seen)
             runs[model] = accuracies[name, model][None]
             rows[model] = row | {"group": group, "n_runs": 1, "sd_runs": np.nan}
         shown = [model for model, row in rows.items() if not row["group"]]
         best = max(shown, key=lambda model: runs[model].mean())
         for model, row in rows.items():
-            gap, ci95 = mean_and_interval(runs[model], runs[best])
+            gap, ci95 = _gap(model, best, runs)
+            if best == row["group"]:  # it is a part of the best
+                ci95 = np.nan
             row |= {
                 "minus_best": gap,
                 "minus_best_ci95": ci95,
@@ -78,18 +81,42 @@ def compared(
             }
             gap, ci95 = np.nan, np.nan
             if reference in runs:
-                gap, ci95 = mean_and_interval(runs[model], runs[reference])
+                gap, ci95 = _gap(model, reference, runs)
             row |= {"minus_log_mel": gap, "minus_log_mel_ci95": ci95}
         parts += rows.values()
     return pd.DataFrame(parts)
 
 
-def _group_row(row: Mapping[Any, Any], group: str, runs: Accuracies) -> dict[Any, Any]:
-    """The row of several runs, from that of one of them."""
+def _gap(model: str, other: str, runs: Mapping[str, Accuracies]) -> tuple[float, float]:
+    """The difference of a model to another, and half its interval; a model is 0 from itself."""
+    return (0.0, 0.0) if model == other else mean_and_interval(runs[model], runs[other])
+
+
+def _group_row(
+    row: Mapping[Any, Any], group: str, runs: Accuracies, seen: "pd.Series[Any]"
+) -> dict[Any, Any]:
+    """The row of several runs, from that of one of them.
+
+    Args:
+        row: of one of them.
+        group: their name.
+        runs: (R, T), the tasks of one draw behind those of another.
+        seen: clips of the set that each has seen; of all, where they are as many.
+    """
     accuracy, ci95 = mean_and_interval(runs)
-    sd = float(runs.mean(1).std(ddof=1))
-    new = {"model": group, "accuracy": accuracy, "ci95": ci95, "model_sha256": ""}
-    return {**row, **new, "n_clips_seen": pd.NA, "group": "", "n_runs": len(runs), "sd_runs": sd}
+    of_draws = runs.mean(0).reshape(row["n_seeds"], -1).mean(1)
+    return {
+        **row,
+        "model": group,
+        "accuracy": accuracy,
+        "ci95": ci95,
+        "sd_seeds": float(of_draws.std(ddof=len(of_draws) > 1)),
+        "model_sha256": "",
+        "n_clips_seen": seen.iloc[0] if seen.nunique(dropna=False) == 1 else pd.NA,
+        "group": "",
+        "n_runs": len(runs),
+        "sd_runs": float(runs.mean(1).std(ddof=1)),
+    }
 
 
 def seed_groups(training: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -130,6 +157,8 @@ def difference_tables(shown: pd.DataFrame, reference: str) -> list[Table]:
     if len(models) == 1:
         return []
     interval = "mean ± 95% confidence interval over the same tasks"
+    if (shown["n_runs"] > 1).any():
+        interval += " and over training seeds"
     to_best = _differences(
         shown, models, "minus_best", f"Percentage points to the best of each set, {interval}"
     )
@@ -153,6 +182,8 @@ def _differences(shown: pd.DataFrame, models: Sequence[str], column: str, title:
                 best.add((i, 1 + j))
         rows.append([str(name), *cells])
     notes = ["Bold: the interval includes 0, the two are not told apart."]
+    if (shown["n_runs"] > 1).any():
+        notes.append("Intervals of few training seeds are wide: Student's t, not 1.96.")
     return Table(title, ["set", *models], rows, notes, frozenset(best))
 
 

@@ -101,6 +101,9 @@ def test_published_values_stand_beside_the_ablations(here: Path) -> None:
     assert "| MT-Simple (published) |  |  | 30.41 | 44.72 |" in text
     assert "| independent clips | 2.83 | 2.83 |" in text  # sqrt(2 * 4)
     assert "| augmentation | data, x, contrastive | data, x, predictive |" in text
+    assert "few for the covariance" not in text  # 40 pieces, 4 dimensions
+    presented = Invariance(Invariance.Config(**COMMON)).present(results.assign(set_pieces=39))
+    assert presented.tables[0].notes[1].startswith("data: 39 pieces are few for the covariance")
     fade = results[results["augmentation"] == "fade"]
     cells = (f"{row.distance:.2f} ± {row.ci95:.2f}" for row in fade.itertuples())
     assert f"| fade | {' | '.join(cells)} |" in text
@@ -115,7 +118,7 @@ def test_published_values_stand_beside_the_ablations(here: Path) -> None:
         ("invariance", ["--piece", "whole"], "--piece whole"),
         ("invariance", ["--n-clips", "0"], "--n-clips 0: out of range"),
         ("probe", [], "no split 'train'"),
-        ("probe", ["--train-split", "eval"], "both learnt from and tested on"),
+        ("probe", ["--train-split", "eval"], "tested on; it has no other split, choose a set"),
         ("probe", ["--lr", "0"], "--lr 0.0: out of range"),
         ("retrieve", ["--n-positive", "1"], "--n-positive 1: out of range"),
         ("retrieve", ["--out", "runs"], "runs: exists and holds no results of evaluate retrieve"),

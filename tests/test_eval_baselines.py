@@ -103,7 +103,7 @@ def test_the_untrained_network_is_calibrated_and_said_to_be(here: Path, capsys) 
     for file in ("results.md", REPORT):
         text = (here / "results" / "x" / file).read_text()
         assert "untrained: fresh weights, batch norms calibrated on" in text
-        assert "clips of sounds, split train" in text
+        assert "calibrated on 24 clips of sounds, split train" in text
     before = (here / "results" / "x" / "results.csv").read_bytes()
     assert evaluate() == 0
     assert (here / "results" / "x" / "results.csv").read_bytes() == before

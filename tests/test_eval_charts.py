@@ -32,7 +32,9 @@ def test_bars_and_their_intervals_are_as_long_as_the_scores_say(drawn: list[Figu
             "model": ["ours", "untrained", "mean log-mel"],
             "set": "esc50",
             "accuracy": [0.6953, 0.31, 0.402],
-            "ci95": [0.0041, 0.03, 0.1],
+            "ci95": [0.0041, 0.03, 0.5],
+            "n_runs": [1, 1, 2],
+            "sd_runs": [np.nan, np.nan, 0.1],  # what the table shows of several runs
             "n_way": 4,
             "baseline": [False, True, True],
         }

@@ -387,6 +387,7 @@ def test_runs_of_several_seeds_are_one_row(here: Path, make_directory: MakeDirec
     assert float(of_set["accuracy"].iloc[0]) == pytest.approx(of_set["accuracy"].iloc[1:3].mean())
     text = Path("out/results.md").read_text()
     assert "| set | a, 2 seeds | untrained" in text and "| set | a-0" not in text
+    assert "published mean and deviation for a, 2 seeds, untrained" in text
     for part in (
         ", sd ",
         "Percentage points to the best of each set",

@@ -10,7 +10,7 @@ import torch
 from conftest import write_run
 from slvr.command.record import write_record
 from slvr.eval.cli import main
-from slvr.eval.leaks import trained_on
+from slvr.eval.leaks import Leaks, trained_on
 from slvr.model.encoders.resnet18 import ResNet18
 from slvr.shards.read import ShardDirectory
 
@@ -60,11 +60,28 @@ def test_both_are_said_before_the_numbers_and_stand_in_every_file(here: Path, ca
 def test_both_can_be_left_out(here: Path, capsys) -> None:
     distinct = evaluate("--drop-duplicates")
     assert (distinct.set_clips, distinct.n_clips_equal) == (20, 4)
+    assert distinct.n_clips_left_out == 2
     assert "; 2 left out" in capsys.readouterr().err
     unseen = evaluate("--drop-seen")
     assert (unseen.set_clips, unseen.n_clips_seen) == (16, 6)
     assert evaluate("--drop-seen", "--drop-duplicates").set_clips == 15
     assert len({*(here / "results" / "features").iterdir()}) == 3  # none takes another's features
+
+
+def test_models_that_have_seen_as_many_are_said_together() -> None:
+    leaks = Leaks(10, 0, {"a": 3, "b": 0, "c": None, "d": 3, "e": 1}, 10)
+    said = "3 are in the training shards of a and of d, 1 are in the training shards of e"
+    assert leaks.lines("data") == [f"data: of 10 clips {said}"]
+
+
+def test_too_small_classes_are_said_to_be_what_was_left(here: Path, capsys) -> None:
+    line = ["--checkpoint", "runs/x", "--shards", "data", "--drop-seen", "--n-way", "2"]
+    assert main([*line, "--k-shot", "20"]) == 2
+    stderr = capsys.readouterr().err
+    assert (
+        "split 'eval' (--drop-... leaves 16 of 22 clips): 2-way 20-shot tasks with 1 query"
+        in stderr
+    )
 
 
 def test_features_of_all_clips_are_those_without_the_flags(here: Path) -> None:
@@ -104,6 +121,20 @@ def test_what_cannot_be_told_is_said(
     assert main(line) == 2
     stderr = capsys.readouterr().err
     assert "--drop-seen: runs/x: " in stderr and sentence in stderr and stderr.count("\n") == 1
+
+
+def test_training_shards_that_were_moved_are_found(
+    here: Path, make_directory: MakeDirectory, capsys
+) -> None:
+    (here / "train").rename(here / "moved")
+    row = evaluate("--drop-seen", "--calibrate-on", "moved")
+    assert (row.set_clips, row.n_clips_seen) == (16, 6)
+    make_directory("other", n_clips=9)  # never what was trained on
+    line = ["--checkpoint", "runs/x", "--shards", "data", "--drop-seen", "--n-way", "2"]
+    assert main([*line, "--calibrate-on", "other"]) == 2
+    assert "train: no such shard directory" in capsys.readouterr().err
+    assert main([*line, "--calibrate-on", "nowhere"]) == 2
+    assert "error: nowhere: no such shard directory" in capsys.readouterr().err
 
 
 def test_what_a_run_began_with_and_only_learnt_from_counts(

@@ -31,6 +31,8 @@ def scores(name: str) -> pd.DataFrame:
             "set": name,
             "accuracy": [0.6953, 0.31, 0.402],
             "ci95": 0.0041,
+            "n_runs": 1,
+            "sd_runs": float("nan"),
             "n_way": 5,
             "baseline": [False, True, True],
         }

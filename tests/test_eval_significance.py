@@ -101,6 +101,23 @@ def test_runs_of_several_seeds_are_one_row_beside_their_own() -> None:
     }
     (table,) = seeds_tables(found)
     assert list(table.rows[0]) == ["s, a", "50.00", "14.14", "2", "40.00, 60.00"]
+    # the best is no distance from itself, and its runs are no other model
+    to_best, *_ = difference_tables(found[found["group"] == ""], LOG_MEL)
+    assert to_best.rows[0][1] == "0.00" and "over training seeds" in to_best.title
+    assert found.set_index("model")["minus_best_ci95"][["a-0", "a-1"]].isna().all()
+
+
+def test_several_runs_have_the_deviation_over_draws_of_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    tasks = {("s", name): rng.random(3 * 50) for name in ("a-0", "a-1")}  # three draws of 50
+    scores = results(["s"], ["a-0", "a-1"]).assign(n_seeds=3, sd_seeds=9.0)
+    group = compared(scores, tasks, {"a": ["a-0", "a-1"]}, LOG_MEL).iloc[0]
+    draws = [float(np.mean([x[i : i + 50] for x in tasks.values()])) for i in (0, 50, 100)]
+    assert group["sd_seeds"] == pytest.approx(np.std(draws, ddof=1))
+    assert group["n_clips_seen"] == 1
+    scores["n_clips_seen"] = [1, 2]
+    group = compared(scores, tasks, {"a": ["a-0", "a-1"]}, LOG_MEL).iloc[0]
+    assert pd.isna(group["n_clips_seen"])
 
 
 def test_runs_that_differ_in_their_seed_alone_are_a_group() -> None:

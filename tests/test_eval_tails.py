@@ -8,6 +8,7 @@ import pytest
 
 from conftest import described
 from slvr.eval.cli import main
+from slvr.eval.pieces import cut
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.write import ShardWriter, finish
@@ -85,6 +86,14 @@ def test_a_tail_moves_an_accuracy_by_less_than_its_interval(here: Path) -> None:
     assert accuracy["plain"].between(0.3, 0.95).all()  # neither chance nor solved
     moved = accuracy.sub(accuracy["plain"], axis=0).abs()
     assert (moved <= ci95).all(axis=None), moved
+
+
+def test_silence_behind_a_short_clip_is_nothing_where_silence_fills_it() -> None:
+    short = np.random.default_rng(0).integers(-9, 9, 3000)
+    longer = np.append(short, np.zeros(1600, dtype=short.dtype))
+    filled, longer_filled = (cut(wave, 80_000, "spread", "silence") for wave in (short, longer))
+    np.testing.assert_array_equal(filled, longer_filled)
+    assert (cut(short, 80_000) != cut(longer, 80_000)).any()  # the loop has another period
 
 
 def test_the_original_s_rule_is_moved_by_a_millisecond(here: Path) -> None:

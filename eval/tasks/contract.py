@@ -23,9 +23,10 @@ from slvr.eval.tables import Table
 class Row(Protocol):
     """One score: a frozen dataclass, whose fields are columns of `results.csv`.
 
-    The columns `model` and `set` are put before them, and after them `n_clips_equal` and
-    `n_clips_seen`: clips of the set that are there twice, or in the model's training shards. A
-    field `class_` is the column `class`.
+    The columns `model` and `set` are put before them, and after them `n_clips_left_out`, clips that
+    --drop-duplicates and --drop-seen took, and of all before that `n_clips_equal` and
+    `n_clips_seen`: those that are there twice, or in the model's training shards. A field `class_`
+    is the column `class`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

@@ -179,7 +179,11 @@ class FewShot(Task):
         comparison = comparison_table(shown)
         ranks = average_ranks(shown)
         scores = score_table(shown)
-        charts = {str(name): bars(rows) for name, rows in shown.groupby("set", sort=False)}
+        unit = "accuracy in % and its interval"
+        if (shown["n_runs"] > 1).any():
+            unit += ", of several runs sd"
+        by_set = shown.groupby("set", sort=False)
+        charts = {f"{name}: {unit}": bars(rows) for name, rows in by_set}
         if ranks is not None:
             scores = dataclasses.replace(scores, notes=[*scores.notes, ranks.note])
             caption = f"Average rank over {ranks.n_sets} sets; a bar joins what is not told apart"
@@ -213,8 +217,11 @@ def draw_episodes(data: EvaluatedSet, config: FewShotTasks) -> Episodes:
             config.seed,
         )
     except ValueError as error:
-        where = str(data)
-        raise ValueError(str(error) if where in str(error) else f"{where}: {error}") from error
+        if str(data) in str(error):
+            raise
+        n, n_all = len(data.clips()), len(data.all_clips())
+        left = f" (--drop-... leaves {n:,} of {n_all:,} clips)" if n < n_all else ""
+        raise ValueError(f"{data}{left}: {error}") from error
 
 
 def benchmark_difference(data: EvaluatedSet, n_classes: int) -> str:

@@ -32,6 +32,9 @@ from slvr.eval.tasks.contract import Presented, Task
 from slvr.pipeline.augmentations import DEFAULT, Augmentation
 
 _ROWS_AT_ONCE = 1 << 14
+_ENOUGH = 10
+"""Pieces a dimension from which on a covariance is known well: of fewer, distances are too great,
+by about sqrt(n / (n - d))."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def _distances(results: pd.DataFrame) -> Table:
         [str(name), *(f"{row.distance:.2f} ± {row.ci95:.2f}" for row in of_name.itertuples())]
         for name, of_name in results.groupby("augmentation", sort=False)
     ]
+    dims = (results["independent"] ** 2 / 2).round()
+    few = results[results["set_pieces"] < _ENOUGH * dims]
     rows.append(["mean", *(f"{mean:.2f}" for mean in means["distance"])])
     rows.append(["independent clips", *(f"{level:.2f}" for level in means["independent"])])
     return Table(
@@ -133,6 +138,11 @@ def _distances(results: pd.DataFrame) -> Table:
         [
             "Columns: set, model, head. Independent clips are sqrt(2 d) apart in a head of d "
             "dimensions; smaller is more invariant.",
+            *(
+                f"{name}: {n:,} pieces are few for the covariance of a head's d dimensions (fewer "
+                f"than {_ENOUGH} d), which makes distances too great."
+                for name, n in few.groupby("set", sort=False)["set_pieces"].first().items()
+            ),
         ],
     )
 

@@ -181,9 +181,14 @@ def _targets(train: EvaluatedSet, test: EvaluatedSet) -> tuple[Tensor, Tensor]:
         ValueError: the same split twice, clips without a label, or fewer than two classes.
     """
     if train.split == test.split:
+        others = [split for split in train.directory.splits if split != train.split]
         raise ValueError(
-            f"{train}: both learnt from and tested on; choose another of "
-            f"{', '.join(train.directory.splits)} with --train-split or --split"
+            f"{train}: both learnt from and tested on; "
+            + (
+                f"choose another of {', '.join(others)} with --train-split or --split"
+                if others
+                else "it has no other split, choose a set that has two"
+            )
         )
     labels = [each.labels() for each in (train, test)]
     names = sorted({label for of_clip in labels[0] for label in of_clip})
