@@ -90,6 +90,7 @@ class Source:
         context = self.stream.codec_context
         if context is None:
             raise ClipFailure("corrupt", "unknown_codec", self.name)
+        _forget_positions(context)
         self._tick_s = float(self.stream.time_base or Fraction(1))
         start_s = (container.start_time or 0) / av.time_base
         # a little before 0 lies what the container marks as priming
@@ -178,6 +179,17 @@ class Source:
             return
         if fault:
             raise ClipFailure("corrupt", "undecodable", fault.strerror or "") from fault
+
+
+def _forget_positions(context: av.AudioCodecContext) -> None:
+    """Leaves of a layout of a file's own (QuickTime, CAF) the number of channels.
+
+    PyAV copies it without its list of positions, and frees that with every frame anew. So the
+    list goes with this one copy, and frames have none.
+    """
+    layout = context.layout
+    if "(" in layout.name:
+        context.layout = f"{layout.nb_channels}C"
 
 
 class _Batch:

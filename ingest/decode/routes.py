@@ -151,34 +151,30 @@ def _open_ogg(content: Content, checked: bool, stack: ExitStack) -> Sound:
         notes = (f"{len(links)} Ogg streams joined", *notes)
     length_s = sum(link.length_s for link in links)
     declaration = Declaration(ends=True, notes=notes)
-    if any(link.sound is None for link in links):
-        if len(links) > 1:
-            raise ClipFailure("corrupt", "undecodable", "joined Ogg streams of sound and others")
+    if len(links) == 1:
+        try:
+            if links[0].sound:
+                return _whole(_soundfile(content.for_soundfile(), stack), declaration)
+        except soundfile.LibsndfileError:  # of FLAC it knows one writer's form only
+            pass
         return _open_ffmpeg(content, Declaration(length_s or None, True, notes), stack)
-    try:
-        if len(links) == 1:
-            return _whole(_soundfile(content.for_soundfile(), stack), declaration)
-        with soundfile.SoundFile(io.BytesIO(data[links[0].start : links[0].end])) as first:
-            about = soundfile_format(first)
-    except soundfile.LibsndfileError as error:
-        raise ClipFailure("corrupt", "undecodable", str(error)) from error
 
     def pieces(start_s: float, end_s: float | None) -> Iterator[Piece]:
         for link in links:
-            yield from _joined(data[link.start : link.end])
+            with _open_link(data, link) as sound:
+                for piece in sound.pieces(0.0, None):
+                    yield dataclasses.replace(piece, at_s=None)  # follows the link before
 
-    return Sound(about, declaration, pieces, length_s)
+    with _open_link(data, links[0]) as first:
+        return Sound(first.format, declaration, pieces, length_s)
 
 
-def _joined(link: bytes) -> Iterator[Piece]:
-    """One of several files in one: what it holds follows the one before."""
-    try:
-        with soundfile.SoundFile(io.BytesIO(link)) as sound:
-            whole = _whole(sound, Declaration())
-            for piece in whole.pieces(0.0, None):
-                yield Piece(piece.channels, piece.rate_hz, None, piece.scale)
-    except soundfile.LibsndfileError as error:
-        raise ClipFailure("corrupt", "undecodable", str(error)) from error
+@contextmanager
+def _open_link(data: Bytes, link: ogg.Link) -> Iterator[Sound]:
+    """One of several Ogg files in one."""
+    content = data[link.start : link.end]
+    with ExitStack() as stack:
+        yield _open_ogg(Content(content, content), False, stack)
 
 
 def _open_mpeg(content: Content, frames: mpeg.Mpeg, stack: ExitStack) -> Sound:
