@@ -90,8 +90,8 @@ class Crew:
     ) -> list[Result]:
         """work(item) of every item, in order, from one worker.
 
-        Where that one goes down or hangs, each item is tried once more in a call of its own, one suspect
-        at a time, while other threads' calls go on.
+        Where that one goes down or hangs, each item is tried once more in a call of its own, one
+        suspect at a time, while other threads' calls go on.
 
         Args:
             work: a function that pickles.
@@ -117,9 +117,7 @@ class Crew:
             except CrashedError as crash:
                 return crashed(item, crash)
 
-    def call(
-        self, work: Callable[..., Result], *args: Any, limit_s: float | None = None
-    ) -> Result:
+    def call(self, work: Callable[..., Result], *args: Any, limit_s: float | None = None) -> Result:
         """work(*args) from a worker; waits until one is free, then at most limit_s.
 
         Raises:

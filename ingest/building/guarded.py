@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from slvr.ingest.building.deal import expected_s
-from slvr.ingest.crew import HANG_S, Crew, CrashedError, HungError
+from slvr.ingest.crew import HANG_S, CrashedError, Crew, HungError
 from slvr.ingest.recipe import ClipFailure, Recipe, UsageError
 from slvr.shards.clip import Clip
 

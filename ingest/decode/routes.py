@@ -19,7 +19,13 @@ from slvr.ingest.decode.ebml import is_matroska, matroska_declaration
 from slvr.ingest.decode.flac import flac_declaration, stream_info
 from slvr.ingest.decode.foreign import refuse_foreign
 from slvr.ingest.decode.format import Format
-from slvr.ingest.decode.headers import au_declaration, caf_declaration, nist_declaration
+from slvr.ingest.decode.headers import (
+    asf_declaration,
+    au_declaration,
+    caf_declaration,
+    is_asf,
+    nist_declaration,
+)
 from slvr.ingest.decode.riff import avi_declaration, is_avi, is_wave, wave_declaration
 from slvr.ingest.decode.timeline import Piece
 from slvr.ingest.recipe import ClipFailure
@@ -76,6 +82,8 @@ def open_sound(content: Content, checked: bool = True) -> Iterator[Sound]:
             yield _open_wave(content, _asked(declare, data), stack)
         elif is_avi(data):
             yield _open_ffmpeg(content, _asked(avi_declaration, data), stack)
+        elif is_asf(data):
+            yield _open_ffmpeg(content, asf_declaration(data), stack)
         elif is_mp4(data):
             yield _open_ffmpeg(content, _asked(mp4_declaration, data), stack)
         elif is_matroska(data):
@@ -107,6 +115,8 @@ def _header_of(content: Content) -> Callable[[Bytes], Declaration] | None:
 def _open_wave(content: Content, declaration: Declaration, stack: ExitStack) -> Sound:
     """Plain samples: by libsndfile, or by FFmpeg where it does not know the codec."""
     instead = declaration.instead
+    if declaration.misread:
+        return _open_ffmpeg(content, declaration, stack)
     try:
         sound = _soundfile(io.BytesIO(instead) if instead else content.for_soundfile(), stack)
     except soundfile.LibsndfileError:
