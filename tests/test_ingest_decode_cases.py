@@ -490,7 +490,7 @@ def test_an_rf64_that_a_pipe_left_open() -> None:
     assert len(decoded.pcm) == 24_000 and "left the sizes open" in decoded.note
 
 
-def test_what_looks_like_frames_behind_them_the_frames_takes_no_time() -> None:
+def test_what_looks_like_frames_behind_the_frames_takes_no_time() -> None:
     """As recorders fill what they have reserved: a search byte by byte took a minute."""
     content = KINDS["mp3 without a count"]()
     for filler in (b"\xff", b"\xff\xfb", b"\xff\xfb\x90\x64"):
