@@ -24,6 +24,10 @@ import numpy as np
 
 KEPT_BYTES = 31 << 20
 """Twice this much freed memory stays with a worker; glibc takes no more than 2 x 32 MB."""
+HANG_S = 600.0
+"""Nothing that a worker is given takes this long, the decoding of very long recordings aside."""
+LONGEST_S = 86_400.0
+"""A header may declare a recording of a million years: nobody waits for it longer than this."""
 LAST_BREATH_S = 5.0
 """A process that has closed its pipe is dead within this time, or is killed."""
 
@@ -36,6 +40,10 @@ _SPAWN = get_context("spawn")
 
 class CrashedError(Exception):
     """The process of a call went down in the middle of it; the text says how."""
+
+
+class HungError(CrashedError):
+    """The process of a call did not come back, and was ended."""
 
 
 class StoppedError(Exception):
@@ -77,40 +85,44 @@ class Crew:
         self,
         work: Callable[[Item], Result],
         items: Sequence[Item],
-        crashed: Callable[[Item, str], Result],
+        crashed: Callable[[Item, CrashedError], Result],
+        limit_s: float = HANG_S,
     ) -> list[Result]:
         """work(item) of every item, in order, from one worker.
 
-        Where that one goes down, each item is tried once more in a call of its own, one suspect
-        at a time, while other threads' calls go on.
+        Where that one goes down or hangs, each item is tried once more in a call of its own, one
+        suspect at a time, while other threads' calls go on.
 
         Args:
             work: a function that pickles.
             items: what it gets.
             crashed: what stands for an item that takes its process down, and how it went down.
+            limit_s: all items together, and each alone, hang when they take longer.
         """
         try:
-            return self.call(_each, work, items)
+            return self.call(_each, work, items, limit_s=limit_s)
         except CrashedError:
-            return [self._suspect(work, item, crashed) for item in items]
+            return [self._suspect(work, item, crashed, limit_s) for item in items]
 
     def _suspect(
         self,
         work: Callable[[Item], Result],
         item: Item,
-        crashed: Callable[[Item, str], Result],
+        crashed: Callable[[Item, CrashedError], Result],
+        limit_s: float,
     ) -> Result:
         with self._alone:
             try:
-                return self.call(work, item)
+                return self.call(work, item, limit_s=limit_s)
             except CrashedError as crash:
-                return crashed(item, str(crash))
+                return crashed(item, crash)
 
-    def call(self, work: Callable[..., Result], *args: Any) -> Result:
-        """work(*args) from a worker; waits until one is free.
+    def call(self, work: Callable[..., Result], *args: Any, limit_s: float | None = None) -> Result:
+        """work(*args) from a worker; waits until one is free, then at most limit_s.
 
         Raises:
             CrashedError: its process went down.
+            HungError: it took longer.
             StoppedError: the run is over.
             ChildProcessError: no process can be started.
             Exception: what work raised.
@@ -121,6 +133,9 @@ class Crew:
             if worker is None:
                 worker = self._start()
             worker.pipe.send_bytes(asked)
+            if limit_s is not None and not worker.pipe.poll(min(limit_s, LONGEST_S)):
+                worker.process.kill()
+                raise HungError(f"no answer after {min(limit_s, LONGEST_S):.0f} s")
             answer = worker.pipe.recv_bytes()
         except BaseException as error:
             how = self._end(worker)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from slvr.command.progress import track
-from slvr.ingest.crew import Crew, threads_of
+from slvr.ingest.crew import CrashedError, Crew, threads_of
 
 TASK_FILES = 64
 """A worker gets so many at a time."""
@@ -47,5 +47,5 @@ def _told(measure: Callable[[Item], float | None], item: Item) -> float | None:
     return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _unknown(item: Item, how: str) -> float | None:
+def _unknown(item: Item, crash: CrashedError) -> float | None:
     return None

@@ -12,11 +12,12 @@ from audioset_runs import LABELS, SHORT
 from conftest import noise, run
 from loopback import Route, serve
 from slvr.ingest import crew
-from slvr.ingest.building import job
+from slvr.ingest.building import guarded, job
 from slvr.ingest.building.part import make_part
-from slvr.ingest.crew import CrashedError, Crew, StoppedError, threads_of
+from slvr.ingest.crew import CrashedError, Crew, HungError, StoppedError, threads_of
 from slvr.ingest.measure import durations_s
 from slvr.ingest.recipes.folder import Folder
+from slvr.shards.clip import Clip, Source
 from slvr.shards.rows import Row
 
 FATAL = ("segfault", "abort", "memory", "leave")
@@ -25,13 +26,37 @@ FATAL = ("segfault", "abort", "memory", "leave")
 def test_a_process_that_goes_down_costs_the_item_it_was_at() -> None:
     names = ["a", "abort", "bb", "memory", "ccc"]
     with Crew(1) as one:
-        told = one.each(deadly.measure, names, lambda name, how: how)
+        told = one.each(deadly.measure, names, lambda name, crash: str(crash))
         assert told[::2] == [1.0, 2.0, 3.0]
         assert told[1] == "its process ended by signal 6 (Aborted)"
         assert told[3] == "its process ended by signal 9 (Killed)"
         with pytest.raises(CrashedError, match="exit code 3"):
             one.call(deadly.measure, "leave")
         assert one.call(deadly.measure, "fine") == 4.0
+
+
+def test_a_process_that_hangs_costs_the_item_it_was_at() -> None:
+    """What sleeps imports nothing, so that a busy machine takes no other item for hung."""
+    with Crew(1) as one:
+        told = one.each(time.sleep, [0, 3600, 0], lambda s, crash: repr(crash), limit_s=4.0)
+    assert told == [None, "HungError('no answer after 4 s')", None]
+
+
+def test_a_decoder_that_hangs_is_a_reason_of_its_own() -> None:
+    clip = guarded.crashed(a_clip(1.0), HungError("no answer after 601 s"))
+    assert (clip.status, clip.reason) == ("corrupt", "decoder_hung")
+    assert clip.detail == "no answer after 601 s"
+
+
+def test_nobody_waits_a_million_years() -> None:
+    assert guarded.limit_s([a_clip(5.0), a_clip(1.0)]) == guarded.HANG_S + 6.0
+    with Crew(1) as one:  # beyond what the system's clocks can count, too
+        told = one.each(deadly.measure, ["a"], lambda name, crash: str(crash), limit_s=3e13)
+        assert told == [1.0]
+
+
+def a_clip(seconds: float) -> Clip:
+    return Clip(key="a", split="train", source=Source("a"), n_samples=round(16_000 * seconds))
 
 
 def test_what_a_call_raises_comes_back_and_the_worker_goes_on() -> None:
@@ -74,7 +99,7 @@ def test_stopping_ends_calls_in_the_middle_and_later_ones() -> None:
 def test_a_worker_that_cannot_start_is_no_fault_of_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "_serve", deadly.die_at_start)
     with Crew(1) as one, pytest.raises(ChildProcessError, match=r"could not start.*exit code 1"):
-        one.each(deadly.measure, ["a"], lambda name, how: how)
+        one.each(deadly.measure, ["a"], lambda name, crash: str(crash))
 
 
 def test_planning_survives_what_it_measures() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from slvr.ingest.building.guarded import crashed, guarded, told
+from slvr.ingest.building.guarded import crashed, guarded, limit_s, told
 from slvr.ingest.building.ledger import Attempt, Ledger
 from slvr.ingest.building.pace import Pace
 from slvr.ingest.building.spool import Spool
@@ -86,5 +86,5 @@ class AttemptingMaker:
             decode = functools.partial(
                 guarded, functools.partial(self.recipe.decode, fetched=fetched, codec=self.codec)
             )
-            (made,) = self.crew.each(decode, [clip], crashed)
+            (made,) = self.crew.each(decode, [clip], crashed, limit_s([clip]))
         return made

@@ -7,7 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from slvr.ingest.crew import Crew
+from slvr.ingest.building.deal import expected_s
+from slvr.ingest.crew import HANG_S, CrashedError, Crew, HungError
 from slvr.ingest.recipe import ClipFailure, Recipe, UsageError
 from slvr.shards.clip import Clip
 
@@ -46,9 +47,15 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:LONGEST_DETAIL]
 
 
-def crashed(clip: Clip, how: str) -> Clip:
-    """The clip whose decoder took its process down, twice."""
-    return clip.failed("corrupt", "decoder_crashed", how)
+def crashed(clip: Clip, crash: CrashedError) -> Clip:
+    """The clip whose decoder took its process down or never came back, twice."""
+    hung = isinstance(crash, HungError)
+    return clip.failed("corrupt", "decoder_hung" if hung else "decoder_crashed", str(crash))
+
+
+def limit_s(clips: Sequence[Clip]) -> float:
+    """So long may making them take: decoding is a hundred times as fast as listening."""
+    return HANG_S + sum(map(expected_s, clips))
 
 
 def made_by(recipe: Recipe, codec: str) -> Callable[[Clip], Clip]:
@@ -59,4 +66,4 @@ def made_by(recipe: Recipe, codec: str) -> Callable[[Clip], Clip]:
 def made_apart(crew: Crew, recipe: Recipe, codec: str) -> Callable[[Sequence[Clip]], list[Clip]]:
     """Makes a task's clips in a worker process; one that goes down costs the clip it was at."""
     make = made_by(recipe, codec)
-    return lambda task: crew.each(make, task, crashed)
+    return lambda task: crew.each(make, task, crashed, limit_s(task))

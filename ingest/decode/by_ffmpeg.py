@@ -90,6 +90,7 @@ class Source:
         context = self.stream.codec_context
         if context is None:
             raise ClipFailure("corrupt", "unknown_codec", self.name)
+        _forget_positions(context)
         self._tick_s = float(self.stream.time_base or Fraction(1))
         start_s = (container.start_time or 0) / av.time_base
         # a little before 0 lies what the container marks as priming
@@ -180,12 +181,24 @@ class Source:
             raise ClipFailure("corrupt", "undecodable", fault.strerror or "") from fault
 
 
+def _forget_positions(context: av.AudioCodecContext) -> None:
+    """Leaves of a layout of a file's own (QuickTime, CAF) the number of channels.
+
+    PyAV copies it without its list of positions, and frees that with every frame anew. So the
+    list goes with this one copy, and frames have none.
+    """
+    layout = context.layout
+    if "(" in layout.name:
+        context.layout = f"{layout.nb_channels}C"
+
+
 class _Batch:
     """Frames of one kind that follow each other."""
 
     def __init__(self) -> None:
         self.n = 0
         self._planes: list[list[npt.NDArray[np.generic]]] = []
+        self._packed: list[npt.NDArray[np.generic]] = []
         self._kind: tuple[str, int, int] = ("", 0, 0)
         self._at_s: float | None = None
         self._to_packed: av.AudioResampler | None = None
@@ -217,18 +230,20 @@ class _Batch:
             self._add_packed(frame, packed, channels)
 
     def _add_packed(self, frame: av.AudioFrame, name: str, channels: int) -> None:
-        both = np.frombuffer(memoryview(frame.planes[0]), _DTYPES[name], frame.samples * channels)
-        for kept, channel in zip(self._planes, both.reshape(-1, channels).T, strict=True):
-            kept.append(channel)
+        stored = memoryview(frame.planes[0])
+        self._packed.append(np.frombuffer(stored, _DTYPES[name], frame.samples * channels))
 
     def piece(self) -> Piece:
         """What was taken."""
-        name, rate_hz, _ = self._kind
+        name, rate_hz, n_channels = self._kind
         packed = name.removesuffix("p")
         scale = 1.0 if self._to_packed else _SCALES[packed]
+        if self._packed:  # taken apart at once: a frame of an AVI may hold a single sample
+            planes = list(np.concatenate(self._packed).reshape(-1, n_channels).T)
+        else:
+            planes = [np.concatenate(kept) for kept in self._planes]
         channels = []
-        for kept in self._planes:
-            stored = np.concatenate(kept)
+        for stored in planes:
             channel = stored if packed == "s16" else stored.astype(np.float32, copy=False)
             channels.append(channel - np.float32(128) if packed == "u8" else channel)
         return Piece(tuple(channels), rate_hz, self._at_s, scale)

@@ -23,6 +23,8 @@ class Declaration:
         notes: what the reader of the row should know.
         instead: bytes to decode in place of the file, where its header would mislead a decoder.
         by_decoder: FFmpeg may be asked for the length; it does not declare what it only found.
+        misread: libsndfile takes the samples for others (floats of an extensible Wave64 for
+            integers), FFmpeg does not.
         fault: what is wrong with the file, known before anything is decoded.
     """
 
@@ -31,6 +33,7 @@ class Declaration:
     notes: tuple[str, ...] = ()
     instead: bytes | None = None
     by_decoder: bool = True
+    misread: bool = False
     fault: ClipFailure | None = None
 
 

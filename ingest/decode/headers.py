@@ -1,4 +1,4 @@
-"""AU, CAF and NIST Sphere, by their headers."""
+"""AU, CAF, NIST Sphere and ASF (Windows Media), by their headers."""
 
 import math
 import re
@@ -18,6 +18,8 @@ _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 """Encoding -> bytes of a sample; others are packed."""
 _AU_CHANNELS = (1, 2, 4, 6, 8, 12, 16)
 """The header holds nothing that a wrong number would contradict."""
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def au_declaration(data: Bytes) -> Declaration:
@@ -107,3 +109,23 @@ def nist_declaration(data: Bytes) -> Declaration:
     if not (n and rate_hz) or b"shorten" in data[:header_bytes]:
         return Declaration()
     return _exact(len(data) - header_bytes, n * block, rate_hz * block)
+
+
+def is_asf(data: Bytes) -> bool:
+    """Whether a file is of Windows Media."""
+    return data[:16] == _ASF
+
+
+def asf_declaration(data: Bytes) -> Declaration:
+    """Whether the header of an ASF was filled in, so that FFmpeg may be asked for the length.
+
+    Of one that was written to a pipe FFmpeg makes up a length by the bit rate.
+    """
+    at = data.find(_ASF_PROPERTIES, 0, 1 << 16)
+    fields = data[at + 64 : at + 92]  # lengths of playing and sending, preroll, flags
+    if at < 0 or len(fields) < 28:
+        return Declaration(by_decoder=False)
+    length, _, _, flags = struct.unpack("<QQQI", fields)
+    if not length or flags & 1:
+        return Declaration(notes=("the writer left the sizes open",), by_decoder=False)
+    return Declaration()

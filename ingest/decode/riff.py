@@ -3,6 +3,7 @@
 https://www.rfc-editor.org/rfc/rfc2361 (WAVE), EBU Tech 3306 (RF64), Apple's AIFF-C draft of 1991.
 """
 
+import dataclasses
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def avi_declaration(data: Bytes) -> Declaration:
     while data[at : at + 4] == b"RIFF" and len(head := data[at : at + 8]) == 8:
         size = struct.unpack_from("<I", head, 4)[0]
         if _left_open(size, 32):
-            return Declaration(notes=("the writer left the sizes open",))
+            return Declaration(notes=("the writer left the sizes open",), by_decoder=False)
         if at + 8 + size > len(data):
             raise cut_off(f"{len(data)} bytes, header says {at + 8 + size}")
         at += 8 + size + size % 2
@@ -111,7 +112,8 @@ def wave_declaration(data: Bytes) -> Declaration:
             size = chunk.size
             if b"data" in sizes_64 and size == 0xFFFFFFFF:
                 size = sizes_64[b"data"]
-            return _samples(data, form, _Chunk(chunk.name, chunk.at, size), layout)
+            found = _samples(data, form, _Chunk(chunk.name, chunk.at, size), layout)
+            return dataclasses.replace(found, misread=form.wide and layout.is_extensible)
     raise cut_off("the file ends before its samples begin")
 
 
@@ -122,6 +124,7 @@ class _Layout:
     rate_hz: int
     bytes_per_s: int
     n_bytes: int = 0
+    is_extensible: bool = False
 
 
 def _form(data: Bytes) -> _Form:
@@ -170,7 +173,7 @@ def _wave_layout(body: bytes, order: str) -> _Layout:
     implied_hz = bytes_per_s // block if block else 0
     if implied_hz != rate_hz and implied_hz in _USUAL_RATES_HZ and rate_hz not in _USUAL_RATES_HZ:
         raise inconsistent(f"{rate_hz} samples a second, but bytes for {implied_hz}")
-    return _Layout(rate_hz, rate_hz * block if tag in _PLAIN else 0)
+    return _Layout(rate_hz, rate_hz * block if tag in _PLAIN else 0, is_extensible=tag == 0xFFFE)
 
 
 def _aiff_layout(body: bytes) -> _Layout:
@@ -193,7 +196,9 @@ def _samples(data: Bytes, form: _Form, chunk: _Chunk, layout: _Layout) -> Declar
         instead = None
         if chunk.size == 0 and not form.wide and 0 < there < 2**31:
             filled = struct.pack(f"{form.order}I", there)
-            instead = data[: chunk.at - 4] + filled + data[chunk.at :]
+            # as a plain WAV: of an RF64 libsndfile asks ds64, which is empty, too
+            magic = b"RIFF" if data[:4] in (b"RF64", b"BW64") else data[:4]
+            instead = magic + data[4 : chunk.at - 4] + filled + data[chunk.at :]
         return Declaration(notes=notes, instead=instead)
     notes = check_there(there, chunk.size, layout.bytes_per_s or _PACKED_BYTES_PER_S)
     if data[8:12] == b"AIFF" and abs(layout.n_bytes + 8 - chunk.size) > 0.1 * layout.bytes_per_s:

@@ -19,7 +19,13 @@ from slvr.ingest.decode.ebml import is_matroska, matroska_declaration
 from slvr.ingest.decode.flac import flac_declaration, stream_info
 from slvr.ingest.decode.foreign import refuse_foreign
 from slvr.ingest.decode.format import Format
-from slvr.ingest.decode.headers import au_declaration, caf_declaration, nist_declaration
+from slvr.ingest.decode.headers import (
+    asf_declaration,
+    au_declaration,
+    caf_declaration,
+    is_asf,
+    nist_declaration,
+)
 from slvr.ingest.decode.riff import avi_declaration, is_avi, is_wave, wave_declaration
 from slvr.ingest.decode.timeline import Piece
 from slvr.ingest.recipe import ClipFailure
@@ -76,6 +82,8 @@ def open_sound(content: Content, checked: bool = True) -> Iterator[Sound]:
             yield _open_wave(content, _asked(declare, data), stack)
         elif is_avi(data):
             yield _open_ffmpeg(content, _asked(avi_declaration, data), stack)
+        elif is_asf(data):
+            yield _open_ffmpeg(content, asf_declaration(data), stack)
         elif is_mp4(data):
             yield _open_ffmpeg(content, _asked(mp4_declaration, data), stack)
         elif is_matroska(data):
@@ -107,6 +115,8 @@ def _header_of(content: Content) -> Callable[[Bytes], Declaration] | None:
 def _open_wave(content: Content, declaration: Declaration, stack: ExitStack) -> Sound:
     """Plain samples: by libsndfile, or by FFmpeg where it does not know the codec."""
     instead = declaration.instead
+    if declaration.misread:
+        return _open_ffmpeg(content, declaration, stack)
     try:
         sound = _soundfile(io.BytesIO(instead) if instead else content.for_soundfile(), stack)
     except soundfile.LibsndfileError:
@@ -151,34 +161,30 @@ def _open_ogg(content: Content, checked: bool, stack: ExitStack) -> Sound:
         notes = (f"{len(links)} Ogg streams joined", *notes)
     length_s = sum(link.length_s for link in links)
     declaration = Declaration(ends=True, notes=notes)
-    if any(link.sound is None for link in links):
-        if len(links) > 1:
-            raise ClipFailure("corrupt", "undecodable", "joined Ogg streams of sound and others")
+    if len(links) == 1:
+        try:
+            if links[0].sound:
+                return _whole(_soundfile(content.for_soundfile(), stack), declaration)
+        except soundfile.LibsndfileError:  # of FLAC it knows one writer's form only
+            pass
         return _open_ffmpeg(content, Declaration(length_s or None, True, notes), stack)
-    try:
-        if len(links) == 1:
-            return _whole(_soundfile(content.for_soundfile(), stack), declaration)
-        with soundfile.SoundFile(io.BytesIO(data[links[0].start : links[0].end])) as first:
-            about = soundfile_format(first)
-    except soundfile.LibsndfileError as error:
-        raise ClipFailure("corrupt", "undecodable", str(error)) from error
 
     def pieces(start_s: float, end_s: float | None) -> Iterator[Piece]:
         for link in links:
-            yield from _joined(data[link.start : link.end])
+            with _open_link(data, link) as sound:
+                for piece in sound.pieces(0.0, None):
+                    yield dataclasses.replace(piece, at_s=None)  # follows the link before
 
-    return Sound(about, declaration, pieces, length_s)
+    with _open_link(data, links[0]) as first:
+        return Sound(first.format, declaration, pieces, length_s)
 
 
-def _joined(link: bytes) -> Iterator[Piece]:
-    """One of several files in one: what it holds follows the one before."""
-    try:
-        with soundfile.SoundFile(io.BytesIO(link)) as sound:
-            whole = _whole(sound, Declaration())
-            for piece in whole.pieces(0.0, None):
-                yield Piece(piece.channels, piece.rate_hz, None, piece.scale)
-    except soundfile.LibsndfileError as error:
-        raise ClipFailure("corrupt", "undecodable", str(error)) from error
+@contextmanager
+def _open_link(data: Bytes, link: ogg.Link) -> Iterator[Sound]:
+    """One of several Ogg files in one."""
+    content = data[link.start : link.end]
+    with ExitStack() as stack:
+        yield _open_ogg(Content(content, content), False, stack)
 
 
 def _open_mpeg(content: Content, frames: mpeg.Mpeg, stack: ExitStack) -> Sound:
