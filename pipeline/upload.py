@@ -27,7 +27,8 @@ def packed(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     ]
     rooms = [-(-len(part) // ALIGNED_BYTES) * ALIGNED_BYTES for part in flat]
     # from other memory a device copies only once the host waits for it
-    blob = torch.zeros(sum(rooms), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    pinned = device.type == "cuda" and torch.cuda.is_available()  # not so where it is counted
+    blob = torch.zeros(sum(rooms), dtype=torch.uint8, pin_memory=pinned)
     for piece, part in zip(torch.split(blob, rooms), flat, strict=True):
         piece[: len(part)] = part
     pieces = torch.split(blob.to(device, non_blocking=True), rooms)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from conftest import run
+from slvr.eval.embedders import MEL_STATISTICS
 
 
 def test_demo_corpus_to_model_to_accuracy(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_demo_corpus_to_model_to_accuracy(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     assert "report: results/demo/report.html" in done.stdout.replace("\\", "/")
     scores = pd.read_csv(tmp_path / "results/demo/results.csv")
-    assert list(scores["model"]) == ["demo", "untrained", "mean log-mel"]
+    assert list(scores["model"]) == ["demo", "untrained", *MEL_STATISTICS]
     assert scores["accuracy"].between(0.2, 1.0).all() and (scores["ci95"] < 0.05).all()
     page = (tmp_path / "results/demo/report.html").read_text()
     assert "<svg" in page and "mean log-mel" in page and not re.search(r'(src|href)="http', page)
