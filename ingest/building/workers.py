@@ -58,7 +58,7 @@ def in_order(
 class Overtaking:
     """Clips made as workers and sources are free for them, and given in the order of the plan.
 
-    A slow one holds up nobody: the others are made, at most `AHEAD` clips before it. One that was
+    A slow one holds up nobody: the others are made, at most `ahead` clips beyond it. One that was
     refused is asked for again behind those that wait for a worker.
     """
 
@@ -69,6 +69,7 @@ class Overtaking:
         clips: Sequence[Clip],
         running: int,
         on_made: Callable[[], None],
+        ahead: int = AHEAD,
     ) -> None:
         """Starts nothing yet.
 
@@ -78,12 +79,14 @@ class Overtaking:
             clips: in the order of the plan.
             running: clips that are with the workers, or wait for one, at a time.
             on_made: called when a clip is made, in the thread that iterates.
+            ahead: clips that may be made before a slow one is.
         """
         self._pool = pool
         self._make = make
         self._clips = clips
         self._running = running
         self._on_made = on_made
+        self._ahead = ahead
         self._answers: SimpleQueue[tuple[int, Future[Clip]]] = SimpleQueue()
         self._n_running = 0
         self._refusals: dict[int, int] = {}  # of clips that are not made yet
@@ -96,7 +99,7 @@ class Overtaking:
             while n not in made:
                 while self._n_running < self._running and self._again:
                     self._begin(self._again.popleft())
-                last = min(n + AHEAD, len(self._clips))
+                last = min(n + self._ahead, len(self._clips))
                 while self._n_running < self._running and n_begun < last:
                     self._begin(n_begun)
                     n_begun += 1
