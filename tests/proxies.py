@@ -94,7 +94,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is_refused():
             return
         host, _, port = self.path.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=30) as there:
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection((host, int(port)), timeout=30) as there,
+        ):
             self.send_response(200)
             self.end_headers()
             ends = {self.connection: there, there: self.connection}

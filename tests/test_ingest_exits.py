@@ -267,14 +267,21 @@ def test_each_exit_keeps_its_own_yt_dlp_object_and_cookies(tmp_path: Path) -> No
     assert [len(found[n]._free) for n in range(2)] == [1, 1]
 
 
-def test_a_refused_tunnel_is_the_proxys_refusal(tmp_path: Path) -> None:
-    """YouTube is asked by HTTPS, through CONNECT."""
-    with proxy(429) as refusing:
-        chosen = options(proxy=refusing.url("anna:hunter2secret"), source_url="https://h.test/{id}")
-        with pytest.raises(ClipFailure) as caught:
-            Fetcher(chosen).fetch(chosen.url("x"), tmp_path)
-    assert caught.value.status == "blocked" and refusing.n_asked
-    assert "hunter2" not in repr(caught.value)
+def test_https_goes_through_a_tunnel_with_the_exits_own_login(tmp_path: Path) -> None:
+    """As YouTube is asked. Behind the tunnel is no TLS here, which shows that it stands."""
+    found = []
+    with serve(routes_of(1)) as server, proxy() as healthy, proxy(407) as refusing:
+        for exit_used in (healthy, refusing):
+            chosen = options(
+                proxy=exit_used.url("anna:hunter2secret"),
+                source_url=server.url("/{id}").replace("http:", "https:"),
+            )
+            with pytest.raises(ClipFailure) as caught:
+                Fetcher(chosen).fetch(chosen.url(video(0)), tmp_path)
+            found.append((caught.value.status, caught.value.reason))
+            assert not [secret for secret in SECRETS if secret in repr(caught.value)]
+            assert exit_used.logins == {f"Basic {SECRETS[2]}"}
+    assert found == [("transient", "tls"), ("blocked", "proxy")]
 
 
 def test_a_token_and_clients_reach_yt_dlp_by_their_names() -> None:
