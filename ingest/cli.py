@@ -24,7 +24,7 @@ from slvr.command.line import (
 from slvr.ingest.building.job import Outcome
 from slvr.ingest.expected import compare
 from slvr.ingest.looks.commands import LOOKS
-from slvr.ingest.recipe import Recipe
+from slvr.ingest.recipe import OnlineRecipe, Recipe
 from slvr.ingest.recipes import RECIPES
 from slvr.shards.clip import OK, UNSETTLED
 from slvr.shards.copies import count_copies
@@ -43,7 +43,7 @@ class Output:
     shard_mb: float = 128.0
     """Size of a shard before FLAC, which makes about 100 MB of 128, in units of 10^6 bytes."""
     workers: int | None = None
-    """Parallel workers, 1 or more; default: one for each core."""
+    """Parallel workers, 1 or more; default: one for each core, or for each --proxy if more."""
     max_fail: float | None = None
     """Share of failed clips, 0 to 1, above which the exit code is 1; default: the recipe's."""
 
@@ -75,7 +75,7 @@ class Retry:
     status: str = "transient,blocked"
     """Statuses of the clips to ask for again, with commas."""
     workers: int | None = None
-    """Parallel workers, 1 or more; default: one for each core."""
+    """Parallel workers, 1 or more; default: one for each core, or for each --proxy if more."""
     max_fail: float | None = None
     """Share of failed clips, 0 to 1, above which the exit code is 1; default: the recipe's."""
 
@@ -161,7 +161,8 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
     from slvr.command.record import write_record
     from slvr.ingest.building import job
 
-    workers = output.workers or os.cpu_count() or 1
+    exits = cast(OnlineRecipe, recipe).exits if recipe.ONLINE else ()
+    workers = output.workers or max(os.cpu_count() or 1, len(exits))
     max_fail = recipe.MAX_FAIL if output.max_fail is None else output.max_fail
     if workers < 1 or not 0 <= max_fail <= 1 or output.shard_mb <= 0:
         raise ValueError(

@@ -1,7 +1,7 @@
 """What a data set must tell: the protocol of every module in ingest/recipes/, and its terms."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -54,14 +54,14 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Politeness:
-    """What an online recipe owes its source.
+    """What an online recipe owes its source, through each exit.
 
     Attributes:
-        per_hour: requests an hour over all threads, or None for no limit.
+        per_hour: requests an hour of all threads through one exit, or None for no limit.
         retries: further attempts at a clip that failed for now, 0 or more.
         backoff_s: wait before the first of them, doubled for each further one.
-        refusal_wait_s: pause of the whole run after a refusal, doubled for each further one.
-        max_blocked: pauses in a row after which a further refusal ends the run.
+        refusal_wait_s: pause of the exit after a refusal, doubled for each further one.
+        max_blocked: pauses in a row after which a further refusal closes the exit.
     """
 
     per_hour: float | None
@@ -141,12 +141,18 @@ class OnlineRecipe(Recipe, Protocol):
         """How fast the source may be asked, and how often again."""
         ...
 
-    def fetch(self, clip: Clip, folder: Path) -> Any:
+    @property
+    def exits(self) -> Sequence[str]:
+        """Names, without secrets, of the ways to the source, 1 or more; each has its own pace."""
+        ...
+
+    def fetch(self, clip: Clip, folder: Path, through: int) -> Any:
         """What `decode` needs besides the clip, of a type that pickles; called by several threads.
 
         Args:
             clip: as planned.
             folder: an empty one for the files of this attempt; they live until it was decoded.
+            through: number of the exit.
 
         Raises:
             ClipFailure: the source is not to be had.

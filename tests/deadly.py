@@ -86,7 +86,7 @@ class DeadlyAudioSet(AudioSet):
         strike(clip.source.id)
         return super().decode(clip, fetched, codec)
 
-    def fetch(self, clip: Clip, folder: Path) -> Any:
+    def fetch(self, clip: Clip, folder: Path, through: int) -> Any:
         if "bugs" in clip.source.id:
             raise KeyError("formats")
-        return super().fetch(clip, folder)
+        return super().fetch(clip, folder, through)

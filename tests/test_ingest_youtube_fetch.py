@@ -18,7 +18,7 @@ from fetching import StubIE, fetch_audio, fetch_route, options
 from loopback import CONTENT_TYPES, Route, serve, silent_film, tones
 from slvr.ingest.recipe import ClipFailure
 from slvr.ingest.youtube import fetch
-from slvr.ingest.youtube.fetch import Fetcher, Fetchers, missing_javascript_runtime, probed
+from slvr.ingest.youtube.fetch import Fetcher, missing_javascript_runtime, probed
 
 
 @pytest.mark.parametrize(("kind", "codec"), [("m4a", "aac"), ("webm", "opus")])
@@ -214,20 +214,6 @@ def test_the_time_limit_counts_from_each_fetch(tmp_path, monkeypatch):
             (tmp_path / str(n)).mkdir()
             fetcher.fetch(server.url("/clip"), tmp_path / str(n))
             now_s[0] += 4.0
-
-
-def test_proxies_take_turns(tmp_path):
-    """A proxy is asked for a whole URL; yt-dlp asks for a page and for its media."""
-    routes = {"http://mirror.test/clip": Route(tones("m4a"))}
-    with serve(dict(routes)) as first, serve(dict(routes)) as second:
-        proxies = [f"http://127.0.0.1:{server.port}" for server in (first, second)]
-        fetchers = Fetchers(options(source_url="http://mirror.test/{id}"), proxies)
-        asked = []
-        for n in range(4):
-            (tmp_path / str(n)).mkdir()
-            fetchers.next().fetch(fetchers.options.url("clip"), tmp_path / str(n))
-            asked.append((first.requests.total(), second.requests.total()))
-    assert asked == [(2, 0), (2, 2), (4, 2), (4, 4)]
 
 
 def video(key, **changes):

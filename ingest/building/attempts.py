@@ -4,14 +4,13 @@ import dataclasses
 import functools
 import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from slvr.ingest.building.guarded import crashed, guarded, limit_s, told
-from slvr.ingest.building.ledger import Attempt, Ledger
-from slvr.ingest.building.pace import Pace
+from slvr.ingest.building.ledger import Attempt, ExitNow, Ledger
 from slvr.ingest.building.spool import Spool
+from slvr.ingest.building.turns import Turn, Turns
 from slvr.ingest.crew import Crew, StoppedError
 from slvr.ingest.recipe import ClipFailure, OnlineRecipe, UsageError
 from slvr.shards.clip import UNSETTLED, Clip
@@ -26,46 +25,49 @@ class AttemptingMaker:
         codec: str,
         spool: Spool,
         ledger: Ledger,
-        pace: Pace,
+        turns: Turns,
         crew: Crew,
     ) -> None:
         self.recipe = recipe
         self.codec = codec
         self.spool = spool
         self.ledger = ledger
-        self.pace = pace
+        self.turns = turns
         self.crew = crew
+        self._failed_at: dict[str, set[int]] = {}  # key -> exits; a clip is in one thread's hands
 
-    def __call__(self, task: Sequence[Clip]) -> list[Clip]:
-        """The clips of a task, one after the other; see `_settled`."""
-        return [self._settled(clip) for clip in task]
+    def __call__(self, clip: Clip) -> Clip:
+        """The clip, settled or as it failed for now, its audio in the spool.
 
-    def _settled(self, clip: Clip) -> Clip:
-        """The clip with audio or as a failure; tries passing failures again.
+        A passing failure is tried again; a clip that was refused will go to another exit when it
+        is asked for once more.
 
         Raises:
             RefusedError: the source refuses the whole run.
         """
-        kept = self.spool.get(clip.key)
-        if kept is not None:
-            return kept
+        if clip.key in self.spool:
+            return clip
         politeness = self.recipe.politeness
         made = self._attempt(clip)
         for n_failed in range(politeness.retries):
             if made.status != "transient":
                 break
-            self.pace.sleep(politeness.backoff_s * 2**n_failed * random.uniform(0.5, 1.0))
+            self.turns.sleep(politeness.backoff_s * 2**n_failed * random.uniform(0.5, 1.0))
             made = self._attempt(clip)
         if made.status not in UNSETTLED:
             self.spool.put(made)
-        return made
+        return dataclasses.replace(made, audio=None)
+
+    def with_audio(self, made: Clip) -> Clip:
+        """What a call gave, with its audio."""
+        return self.spool.get(made.key) or made
 
     def _attempt(self, clip: Clip) -> Clip:
-        turn = self.pace.wait()
+        turn = self.turns.wait(self._failed_at.get(clip.key, ()))
         started_s = time.time()
         retry_after_s = None
         try:
-            made = self._fetched_and_decoded(clip)
+            made = self._fetched_and_decoded(clip, turn)
         except ClipFailure as failure:
             made = failure.of(clip)
             retry_after_s = failure.retry_after_s
@@ -73,16 +75,23 @@ class AttemptingMaker:
             raise
         except Exception as error:  # while fetching: another try may be luckier
             made = clip.failed("transient", "unexpected_error", told(error))
-        made_without_audio = dataclasses.replace(made, audio=None)
-        self.ledger.record(Attempt(started_s, time.time() - started_s, made_without_audio))
-        why = f"{made.reason}: {made.detail}"
-        self.pace.report(turn, made.status, why, retry_after_s)
+        if made.status in UNSETTLED:
+            self._failed_at.setdefault(clip.key, set()).add(turn.through)
+        else:
+            self._failed_at.pop(clip.key, None)
+        ended_s = time.time()
+        now = self.turns.report(turn, made.status, f"{made.reason}: {made.detail}", retry_after_s)
+        until_s = None if now.pause_s is None else ended_s + now.pause_s
+        self.ledger.record(
+            Attempt(started_s, ended_s - started_s, dataclasses.replace(made, audio=None)),
+            ExitNow(turn.through, until_s, now.closed),
+        )
         return made
 
-    def _fetched_and_decoded(self, clip: Clip) -> Clip:
+    def _fetched_and_decoded(self, clip: Clip, turn: Turn) -> Clip:
         """One attempt: this thread waits for the network, a process of its own decodes."""
         with TemporaryDirectory(prefix="slvr-") as folder:
-            fetched = self.recipe.fetch(clip, Path(folder))
+            fetched = self.recipe.fetch(clip, Path(folder), turn.through)
             decode = functools.partial(
                 guarded, functools.partial(self.recipe.decode, fetched=fetched, codec=self.codec)
             )

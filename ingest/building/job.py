@@ -3,7 +3,8 @@
 import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,11 @@ from slvr.ingest.building.attempts import AttemptingMaker
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.guarded import made_apart
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
-from slvr.ingest.building.pace import Pace
 from slvr.ingest.building.part import make_part
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
-from slvr.ingest.building.workers import TASK_S, crew_of, in_order, tasks_of
+from slvr.ingest.building.turns import Turns
+from slvr.ingest.building.workers import TASK_S, Overtaking, crew_of, in_order, tasks_of
 from slvr.ingest.crew import threads_of
 from slvr.ingest.recipe import ClipPlan, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
@@ -183,35 +184,58 @@ def _write_shards(
     advance: Callable[[], None],
 ) -> None:
     spool = Spool(out / SPOOL)
+    clips = [clip for clips in pending.values() for clip in clips]
+    making = _from_network if recipe.ONLINE else _from_files
+    with making(recipe, clips, codec, workers, spool, ledger, advance) as made:
+        for name, planned in pending.items():
+            part = make_part(recipe, name, planned, out, codec, islice(made, len(planned)))
+            ledger.commit(part.info, part.rows)
+            spool.drop([clip.key for clip in planned])
+
+
+@contextmanager
+def _from_files(
+    recipe: Recipe,
+    clips: Sequence[Clip],
+    codec: str,
+    workers: int,
+    spool: Spool,
+    ledger: Ledger,
+    advance: Callable[[], None],
+) -> Iterator[Iterator[Clip]]:
+    """The clips made by worker processes, each counted once it is taken."""
     crew = crew_of(recipe, workers)
-    make: Callable[[list[Clip]], list[Clip]] = made_apart(crew, recipe, codec)
-    pace = None
-    task_s = TASK_S
-    if recipe.ONLINE:
-        task_s = 0.0  # each clip is kept on disk as it comes
-        online = cast(OnlineRecipe, recipe)
-        pace = Pace(online.politeness)
-        make = AttemptingMaker(online, codec, spool, ledger, pace, crew)
-    # offline, the next task waits in a thread for the first process that is free
-    with threads_of(crew, workers if recipe.ONLINE else 2 * workers) as pool:
-        clips = (clip for clips in pending.values() for clip in clips)
-        made = in_order(pool, make, tasks_of(clips, task_s), window=4 * workers + 16)
+
+    def counted(made: Iterator[Clip]) -> Iterator[Clip]:
+        for clip in made:
+            yield clip
+            advance()
+
+    # the next task waits in a thread for the first process that is free
+    with threads_of(crew, 2 * workers) as pool:
+        make = made_apart(crew, recipe, codec)
+        yield counted(in_order(pool, make, tasks_of(clips, TASK_S), window=4 * workers + 16))
+
+
+@contextmanager
+def _from_network(
+    recipe: Recipe,
+    clips: Sequence[Clip],
+    codec: str,
+    workers: int,
+    spool: Spool,
+    ledger: Ledger,
+    advance: Callable[[], None],
+) -> Iterator[Iterator[Clip]]:
+    """The clips fetched by threads, each kept on the disk as it comes and counted then."""
+    online = cast(OnlineRecipe, recipe)
+    crew = crew_of(recipe, workers)
+    turns = Turns(online.politeness, online.exits)
+    ledger.begin_exits(online.exits)
+    maker = AttemptingMaker(online, codec, spool, ledger, turns, crew)
+    with threads_of(crew, workers) as pool:
         try:
-            for name, planned in pending.items():
-                part = make_part(
-                    recipe, name, planned, out, codec, _counted(made, planned, advance)
-                )
-                ledger.commit(part.info, part.rows)
-                spool.drop([clip.key for clip in planned])
+            running = 2 * workers + 16
+            yield map(maker.with_audio, Overtaking(pool, maker, clips, running, advance))
         finally:
-            if pace is not None:
-                pace.stop()
-
-
-def _counted(
-    made: Iterator[Clip], planned: list[Clip], advance: Callable[[], None]
-) -> Iterator[Clip]:
-    """As many of the made clips as are planned, each counted once it is written."""
-    for clip in islice(made, len(planned)):
-        yield clip
-        advance()
+            turns.stop()

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from slvr.command.record import package_versions
-from slvr.shards.clip import Clip
+from slvr.shards.clip import OK, UNSETTLED, Clip
 from slvr.shards.columns import record_of, values_of
 from slvr.shards.manifest import SCHEMA, ShardInfo, of_schema_1
 from slvr.shards.rows import CLIP_COLUMNS, Row
@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY, started_s REAL, took_s REAL, {_OF_CLIP}, versions TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_of_clip ON attempts (key);
+CREATE TABLE IF NOT EXISTS exits (
+    number INTEGER PRIMARY KEY, name TEXT, begun_s REAL, last_s REAL, ok INTEGER, answered INTEGER,
+    refused INTEGER, paused_until_s REAL, closed INTEGER
+);
 """
 
 
@@ -63,6 +67,15 @@ class Attempt:
     started_s: float
     took_s: float
     clip: Clip
+
+
+@dataclass(frozen=True)
+class ExitNow:
+    """How an exit stands after an attempt: paused until (Unix time) or None, closed for good."""
+
+    number: int
+    paused_until_s: float | None
+    closed: bool
 
 
 class Ledger:
@@ -159,8 +172,16 @@ class Ledger:
             self._db.execute("DELETE FROM shards WHERE name = ?", (shard,))
             self._db.executemany("DELETE FROM clips WHERE key = ?", ((key,) for key in keys))
 
-    def record(self, attempt: Attempt) -> None:
-        """Adds an attempt."""
+    def begin_exits(self, names: Sequence[str]) -> None:
+        """Counts anew what comes through each exit of this run."""
+        with self._transaction():
+            self._db.execute("DELETE FROM exits")
+            self._db.executemany(
+                "INSERT INTO exits VALUES (?, ?, NULL, NULL, 0, 0, 0, NULL, 0)", enumerate(names)
+            )
+
+    def record(self, attempt: Attempt, through: ExitNow) -> None:
+        """Adds an attempt, and counts it for its exit."""
         of_clip = (
             json.dumps(value) if isinstance(value, list | dict) else value
             for value in values_of(attempt.clip).values()
@@ -169,6 +190,17 @@ class Ledger:
         marks = ", ".join("?" * len(values))
         with self._transaction():
             self._db.execute(f"INSERT INTO attempts VALUES (NULL, {marks})", values)
+            self._db.execute(
+                "UPDATE exits SET begun_s = IFNULL(begun_s, ?), last_s = ?, ok = ok + ?, "
+                "answered = answered + ?, refused = refused + ?, "
+                "paused_until_s = IFNULL(?, paused_until_s), closed = ? WHERE number = ?",
+                (
+                    *(attempt.started_s, attempt.started_s + attempt.took_s),
+                    *(attempt.clip.status == OK, attempt.clip.status not in UNSETTLED),
+                    *(attempt.clip.status == "blocked", through.paused_until_s, through.closed),
+                    through.number,
+                ),
+            )
 
     def rows(self) -> list[Row]:
         """The `clips.parquet` rows of all finished shards."""

@@ -15,6 +15,9 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    def __contains__(self, key: str) -> bool:
+        return (self.directory / key).is_file()
+
     def get(self, key: str) -> Clip | None:
         """The clip kept under a key, or None."""
         path = self.directory / key

@@ -1,5 +1,6 @@
 """How far an ingest has come, told from its ledger; also while it is running."""
 
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,41 @@ _OF_EACH_CLIP = """
     SELECT status, reason FROM attempts
     WHERE id IN (SELECT MAX(id) FROM attempts GROUP BY key) AND key NOT IN (SELECT key FROM clips)
 """
+_OF_EXITS = """
+    SELECT name, answered / (last_s - begun_s) * 3600, ok, refused, paused_until_s, closed
+    FROM exits ORDER BY number
+"""
+
+
+@dataclass(frozen=True)
+class ExitState:
+    """What came through one exit in the last run.
+
+    Attributes:
+        name: without secrets.
+        per_hour: clips that were answered, or None if there were none.
+        n_ok: clips that came.
+        n_refused: attempts that were refused.
+        paused_until_s: Unix time of the end of its last pause, or None.
+        closed: it was of no more use to the run.
+    """
+
+    name: str
+    per_hour: float | None
+    n_ok: int
+    n_refused: int
+    paused_until_s: float | None
+    closed: bool
+
+    def __str__(self) -> str:
+        rate = f"{self.per_hour:.0f} clips an hour" if self.per_hour else "no clips"
+        line = f"exit {self.name}: {rate}, {self.n_ok} ok, {self.n_refused} refused"
+        if self.closed:
+            return f"{line}, closed for this run"
+        if self.paused_until_s is not None and self.paused_until_s > time.time():
+            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.paused_until_s))
+            return f"{line}, closed until {until}"
+        return line
 
 
 @dataclass(frozen=True)
@@ -29,6 +65,7 @@ class IngestState:
         n_attempts: tries over a network.
         fetched_bytes: of the sources that came.
         per_hour: clips settled in the last hour of the run, or None if there are too few.
+        exits: the ways of its last run to the source.
     """
 
     about: About
@@ -37,6 +74,7 @@ class IngestState:
     n_attempts: int
     fetched_bytes: int
     per_hour: float | None
+    exits: tuple[ExitState, ...] = ()
 
     @property
     def n_settled(self) -> int:
@@ -68,6 +106,7 @@ class IngestState:
                 )
             )
         untried = self.about.n_clips - sum(n for _, _, n in self.counts)
+        lines += map(str, self.exits)
         counts = (*self.counts, *([("not tried", "", untried)] if untried else []))
         return "\n".join([*lines, *(f"{s:<10} {r:<20} {n:>9}" for s, r, n in counts)])
 
@@ -86,6 +125,11 @@ def read_state(directory: Path) -> IngestState:
         n_attempts, n_bytes, end_s = db.execute(
             "SELECT COUNT(*), TOTAL(source_bytes), MAX(started_s + took_s) FROM attempts"
         ).fetchone()
+        # begun by an earlier version it may have no such table
+        (has_exits,) = db.execute(
+            "SELECT COUNT(*) FROM sqlite_master WHERE name = 'exits'"
+        ).fetchone()
+        exits = db.execute(_OF_EXITS).fetchall() if has_exits else []
         n_recent, begin_s = db.execute(
             "SELECT COUNT(DISTINCT key), MIN(started_s) FROM attempts "
             "WHERE started_s > ? AND status NOT IN ('blocked', 'transient')",
@@ -98,4 +142,5 @@ def read_state(directory: Path) -> IngestState:
         n_attempts=n_attempts,
         fetched_bytes=round(n_bytes),
         per_hour=n_recent / (end_s - begin_s) * 3600 if n_recent else None,
+        exits=tuple(ExitState(*row) for row in exits),
     )

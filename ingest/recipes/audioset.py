@@ -13,8 +13,9 @@ from slvr.command.line import sentence
 from slvr.ingest.decode import decoded_clip
 from slvr.ingest.download import PATIENT, QUICK
 from slvr.ingest.recipe import ClipFailure, ClipPlan, Politeness
+from slvr.ingest.youtube.exits import Exits
 from slvr.ingest.youtube.failures import redact
-from slvr.ingest.youtube.fetch import Fetched, Fetchers, missing_javascript_runtime, probed
+from slvr.ingest.youtube.fetch import Fetched, missing_javascript_runtime, probed
 from slvr.ingest.youtube.options import FetchOptions
 from slvr.ingest.youtube.segments import (
     Segment,
@@ -51,7 +52,8 @@ class AudioSet:
     ONLINE: ClassVar[bool] = True
     MAX_FAIL: ClassVar[float] = 0.35
     RETRY_OPTIONS: ClassVar[tuple[str, ...]] = (
-        *("rate", "cookies", "proxy", "source_url", "ytdlp_option"),
+        *("rate", "cookies", "proxy", "proxy_file", "po_token", "player_client"),
+        *("source_url", "ytdlp_option"),
     )
 
     split: Literal["balanced", "eval", "unbalanced"] = "balanced"
@@ -73,11 +75,13 @@ class AudioSet:
     source_url: str = field(default=FetchOptions.source_url, repr=False)
     """Where a video is; {id} stands for its id."""
     rate: float | Literal["unlimited"] = 300.0
-    """Videos an hour, above 0: about 300 is what YouTube allows a guest; or `unlimited`."""
+    """Videos an hour, above 0, per exit and session: about 300 is what YouTube allows a guest; or
+    `unlimited`."""
     retries: int = 3
     """Further attempts after a passing failure (a reset connection, HTTP 5xx), 0 or more."""
     max_blocked: int = 6
-    """Pauses in a row, after refusals (bot check, HTTP 429), before the run stops, 0 or more."""
+    """Pauses in a row, after refusals (bot check, HTTP 429), before an exit closes, 0 or more; the
+    run stops when all are closed."""
     blocked_wait_s: float = 60.0
     """First such pause in seconds, above 0; each further one is twice as long."""
     cookies: str | None = None
@@ -85,14 +89,23 @@ class AudioSet:
     cookies_from_browser: str | None = None
     """Browser on this machine to take cookies from, for example firefox."""
     proxy: tuple[str, ...] = field(default=(), repr=False)
-    """SCHEME://[USER:PASSWORD@]HOST:PORT; several take turns, all at --rate together."""
+    """SCHEME://[USER:PASSWORD@]HOST:PORT, or `direct` for this machine's own address. Of several,
+    also by giving the option again, each is an exit with its own pace, cookies and pauses."""
+    proxy_file: str | None = None
+    """A text file with a proxy on each line; `cookies=FILE` and `po_token=CLIENT.CONTEXT+TOKEN`
+    behind it are that exit's own."""
+    po_token: tuple[str, ...] = field(default=(), repr=False)
+    """CLIENT.CONTEXT+TOKEN for YouTube, as yt-dlp takes it; it belongs to one session."""
+    player_client: tuple[str, ...] = ()
+    """YouTube's clients to act as, by yt-dlp's names: with `web`, a token and cookies about 1,000
+    videos an hour are allowed."""
     ytdlp_option: tuple[str, ...] = field(default=(), repr=False)
     """KEY=VALUE for yt-dlp, by its names in Python; VALUE as JSON, or else as text."""
     max_source_mb: float = 500.0
     """Larger sources are refused, in units of 10^6 bytes; each worker keeps one below TMPDIR."""
     max_source_s: float = 14_400.0
     """Longer sources are refused, in seconds."""
-    _fetchers: Fetchers = field(init=False, repr=False, compare=False)
+    _exits: Exits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.limit is not None and self.limit < 1) or min(self.retries, self.max_blocked) < 0:
@@ -118,8 +131,10 @@ class AudioSet:
             max_source_mb=self.max_source_mb,
             max_source_s=self.max_source_s,
             ytdlp_options=_parsed(self.ytdlp_option),
+            po_token=self.po_token,
+            player_client=self.player_client,
         )
-        object.__setattr__(self, "_fetchers", Fetchers(options, self.proxy))
+        object.__setattr__(self, "_exits", Exits(options, self.proxy, self.proxy_file))
 
     @property
     def directory(self) -> str:
@@ -224,14 +239,16 @@ class AudioSet:
 
     def _planned(self, clip: Clip) -> Clip:
         """The clip as it comes from the place that this run asks."""
-        url = redact(self._fetchers.options.url(clip.source.id))
+        url = redact(self._exits[0].options.url(clip.source.id))
         return dataclasses.replace(clip, source=dataclasses.replace(clip.source, uri=url))
 
     def _notes(self, clips: tuple[Clip, ...]) -> tuple[str, ...]:
         seconds = sum(clip.n_samples for clip in clips) / SAMPLE_RATE_HZ
         pace = "at no set rate"
         if self.rate != "unlimited":
-            pace = f"about {len(clips) / self.rate:.1f} h at {self.rate:g} videos an hour"
+            n_exits = len(self._exits)
+            pace = f"about {len(clips) / self.rate / n_exits:.1f} h at {self.rate:g} videos an hour"
+            pace += f" through each of {n_exits} exits" if n_exits > 1 else ""
         note = (
             f"{len(clips)} clips, {pace}, about {seconds * FLAC_BYTES_PER_S / 1e6:.0f} MB; expect "
             f"{GONE_SHARE} of YouTube's to be gone"
@@ -239,14 +256,19 @@ class AudioSet:
         trouble = missing_javascript_runtime()
         return (note, trouble) if trouble else (note,)
 
-    def fetch(self, clip: Clip, folder: Path) -> Fetched:
+    @property
+    def exits(self) -> tuple[str, ...]:
+        """The proxies without their passwords."""
+        return self._exits.names
+
+    def fetch(self, clip: Clip, folder: Path, through: int) -> Fetched:
         """Fetches one video's audio."""
-        return self._fetchers.next().fetch(self._fetchers.options.url(clip.source.id), folder)
+        return self._exits[through].fetch(clip.source.id, folder)
 
     def decode(self, clip: Clip, fetched: Fetched, codec: str) -> Clip:
         """Cuts the part out of what was fetched."""
         try:
-            known = probed(fetched, self._fetchers.options)
+            known = probed(fetched, self._exits[0].options)
         except ClipFailure as failure:
             return failure.of(clip)
         made = decoded_clip(clip, known.path, codec, max_s=self.max_source_s)
@@ -257,7 +279,7 @@ class AudioSet:
     def make(self, clip: Clip, codec: str) -> Clip:
         """Fetches one video's audio and cuts the part: one attempt."""
         with TemporaryDirectory(prefix="slvr-") as folder:
-            return self.decode(clip, self.fetch(clip, Path(folder)), codec)
+            return self.decode(clip, self.fetch(clip, Path(folder), 0), codec)
 
 
 def _clip(segment: Segment, split: str, alone: bool) -> Clip:

@@ -9,12 +9,9 @@ yt-dlp is imported inside functions: it takes a third of a second.
 import dataclasses
 import hashlib
 import io
-import itertools
 import shutil
 import sysconfig
-import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,7 +191,7 @@ class Fetcher:
         }
         if deno := _deno_path():
             parameters["js_runtimes"] = {"deno": {"path": deno}}
-        parameters |= options.ytdlp_options
+        parameters |= options.for_ytdlp()
         parameters |= {
             "logger": self._log,
             "quiet": True,
@@ -218,43 +215,6 @@ class Fetcher:
             browser, _, profile = options.cookies_from_browser.partition(":")
             parameters["cookiesfrombrowser"] = (browser, profile or None, None, None)
         return parameters
-
-
-class _OwnFetchers(threading.local):
-    """Fetchers that each thread makes for itself, by the number of their proxy."""
-
-    def __init__(self) -> None:
-        self.by_proxy: dict[int, Fetcher] = {}
-
-
-class Fetchers:
-    """Fetchers for all threads of a run; proxies take turns.
-
-    Args:
-        options: how to fetch; its proxy is not used.
-        proxies: URLs of proxies; none for what the environment says.
-    """
-
-    def __init__(self, options: FetchOptions, proxies: Sequence[str | None]) -> None:
-        self.options = options
-        self._proxies = tuple(proxies)
-        self._by_proxy = [
-            dataclasses.replace(options, proxy=proxy) for proxy in proxies or (options.proxy,)
-        ]
-        self._turns = itertools.cycle(range(len(self._by_proxy)))
-        self._own = _OwnFetchers()
-
-    def __reduce__(self) -> tuple[type["Fetchers"], tuple[FetchOptions, tuple[str | None, ...]]]:
-        """Pickles what it was made of: connections and turns belong to one process."""
-        return Fetchers, (self.options, self._proxies)
-
-    def next(self) -> Fetcher:
-        """The calling thread's own fetcher for the proxy whose turn it is."""
-        turn = next(self._turns)  # one call in C: safe in threads
-        own = self._own.by_proxy
-        if turn not in own:
-            own[turn] = Fetcher(self._by_proxy[turn])
-        return own[turn]
 
 
 def _check_limits(options: FetchOptions, n_bytes: int | None, duration_s: float | None) -> None:

@@ -1,5 +1,6 @@
 """How sources are fetched, and what of it is secret."""
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class FetchOptions:
         max_fetch_s: a download that takes longer is given up, in seconds.
         socket_timeout_s: longest silence of a server, in seconds.
         ytdlp_options: further options by their names in yt-dlp's Python interface.
+        po_token: YouTube's proofs of origin as yt-dlp takes them, CLIENT.CONTEXT+TOKEN.
+        player_client: YouTube's clients that yt-dlp acts as, by its names.
     """
 
     source_url: str = "https://www.youtube.com/watch?v={id}"
@@ -46,6 +49,8 @@ class FetchOptions:
     max_fetch_s: float = 1800.0
     socket_timeout_s: float = 30.0
     ytdlp_options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold tokens
+    po_token: tuple[str, ...] = field(default=(), repr=False)
+    player_client: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if "{id}" not in self.source_url:
@@ -60,6 +65,19 @@ class FetchOptions:
                 f"scheme one of {', '.join(_PROXY_SCHEMES)}; in user and password write / as %2F, "
                 "@ as %40 and : as %3A"
             )
+        if any(not client or not token for client, _, token in self._tokens()):
+            raise ValueError(  # without the value, again
+                "po_token: expected CLIENT.CONTEXT+TOKEN, for example web.gvs+ and the token; "
+                "yt-dlp's PO Token Guide says how to get one"
+            )
+        of_extractors = self.ytdlp_options.get("extractor_args", {})
+        if not (
+            isinstance(of_extractors, Mapping)
+            and isinstance(of_extractors.get("youtube", {}), Mapping)
+        ):
+            raise ValueError(
+                'ytdlp_options: expected extractor_args as {"youtube": {"NAME": ["VALUE"]}}'
+            )
         for name in ("max_source_mb", "max_source_s", "max_fetch_s", "socket_timeout_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0")
@@ -73,11 +91,28 @@ class FetchOptions:
         """The URL of one source."""
         return self.source_url.replace("{id}", youtube_id)
 
+    def _tokens(self) -> list[tuple[str, str, str]]:
+        return [text.partition("+") for text in self.po_token]
+
+    def for_ytdlp(self) -> dict[str, Any]:
+        """Options by their names in yt-dlp's Python interface."""
+        named = {"po_token": list(self.po_token), "player_client": list(self.player_client)}
+        given = {name: values for name, values in named.items() if values}
+        if not given:
+            return dict(self.ytdlp_options)
+        of_extractors = dict(self.ytdlp_options.get("extractor_args", {}))
+        of_extractors["youtube"] = {**of_extractors.get("youtube", {}), **given}
+        return {**self.ytdlp_options, "extractor_args": of_extractors}
+
     def secrets(self) -> set[str]:
         """The strings that must not be repeated in messages."""
         proxy = urlsplit(self.proxy or "")
         named = [part for part in (proxy.username, proxy.password) if part]
         secrets = {*named, *map(unquote, named)}
+        secrets |= {token for _, _, token in self._tokens()} | {*self.po_token}
+        if named:
+            login = ":".join(unquote(part or "") for part in (proxy.username, proxy.password))
+            secrets.add(base64.b64encode(login.encode()).decode())  # as a header has it
         pending: list[Any] = list(self.ytdlp_options.values())
         while pending:
             value = pending.pop()
