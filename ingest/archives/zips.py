@@ -1,4 +1,4 @@
-"""A zip, in one file or in byte slices, as a volume."""
+"""A zip, in one file, in byte slices or in the parts that `zip -s` makes, as a volume."""
 
 import io
 import os
@@ -20,6 +20,10 @@ from slvr.ingest.archives.volume import (
     told,
 )
 
+END = b"PK\x05\x06"
+"""Begins the record at the end of a zip, which lies after all else but a comment."""
+MAX_END_BYTES = 22 + 65_535
+
 
 class ZipReader:
     """A `Reader` of a zip."""
@@ -27,9 +31,11 @@ class ZipReader:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         with told(volume):
-            self.zip = zipfile.ZipFile(
-                cast(BinaryIO, io.BufferedReader(_JoinedFiles(volume.paths)))
-            )
+            joined = _JoinedFiles(volume.paths)
+            self._files = joined.files
+            self.zip = zipfile.ZipFile(cast(BinaryIO, io.BufferedReader(joined)))
+            if len(volume.paths) > 1 and any(info.volume for info in self.zip.infolist()):
+                _count_from_the_first(self.zip, joined)
             members = [(_slashed(info.filename), info) for info in self.zip.infolist()]
             files = [(name, info) for name, info in members if not name.endswith("/")]
             if any(info.header_offset < 0 for _, info in files):
@@ -62,6 +68,27 @@ class ZipReader:
         """See `Reader`."""
         with told(self.volume, name):
             return self.zip.read(self.infos[name])
+
+    def close(self) -> None:
+        """Closes the files."""
+        self.zip.close()
+        for file in self._files:
+            file.close()
+
+
+def _count_from_the_first(parts: zipfile.ZipFile, joined: "_JoinedFiles") -> None:
+    """Makes offsets that count from the beginning of a part count from that of the first one.
+
+    zipfile takes the directory's own place for the origin of all, since it expects one file.
+    """
+    joined.seek(max(0, joined.size - MAX_END_BYTES))
+    end = joined.readall()
+    directory_offset = int.from_bytes(end[end.rindex(END) + 16 :][:4], "little")
+    shift = parts.start_dir - directory_offset  # what zipfile has added to each
+    for info in parts.infolist():
+        info.header_offset += joined.starts[info.volume] - shift
+        if hasattr(info, "_end_offset"):  # newer Pythons hold the members' order against this
+            info._end_offset = None
 
 
 def _slashed(name: str) -> str:
