@@ -125,13 +125,24 @@ def mirror(folder: Path, kind: str, held: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def ingest(folder: Path, location: str | Path, *options: str, lines: list[str] = LINES) -> int:
+def listed(folder: Path) -> tuple[str, ...]:
+    """The options that name the toy's lists."""
+    given = lists(folder, LINES)
+    return tuple(str(folder / text) if text.endswith(".csv") else text for text in given)
+
+
+def ingest(folder: Path, location: str | Path, *options: str) -> int:
     """Runs `ingest audioset --from-mirror` of the toy's list into `folder/out`; its exit code."""
-    listed = lists(folder, lines)
-    files = [str(folder / text) if text.endswith(".csv") else text for text in listed]
     return main(
         [
-            *("audioset", *files, "--from-mirror", str(location), "--out", str(folder / "out")),
+            *(
+                "audioset",
+                *listed(folder),
+                "--from-mirror",
+                str(location),
+                "--out",
+                str(folder / "out"),
+            ),
             *("--workers", "1", "--max-fail", "1", *options),
         ]
     )

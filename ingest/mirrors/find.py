@@ -45,7 +45,7 @@ class Layout(NamedTuple):
     read: Reader
 
 
-SHARDS = Layout("a shard directory of Slvr", lambda name: name.endswith(".tar"), read_tar)
+SHARDS = Layout("shards of Slvr", lambda name: name.endswith(".tar"), read_tar)
 LAYOUTS = (
     Layout("tars", lambda name: name.lower().endswith((".tar", ".tar.gz", ".tgz")), read_tar),
     Layout("zips", lambda name: ZIP_PART.fullmatch(name) is not None, read_zip),
