@@ -34,7 +34,7 @@ class ZipReader:
             joined = _JoinedFiles(volume.paths)
             self._files = joined.files
             self.zip = zipfile.ZipFile(cast(BinaryIO, io.BufferedReader(joined)))
-            if len(volume.paths) > 1 and any(info.volume for info in self.zip.infolist()):
+            if any(info.volume for info in self.zip.infolist()):
                 _count_from_the_first(self.zip, joined)
             members = [(_slashed(info.filename), info) for info in self.zip.infolist()]
             files = [(name, info) for name, info in members if not name.endswith("/")]
@@ -83,7 +83,11 @@ def _count_from_the_first(parts: zipfile.ZipFile, joined: "_JoinedFiles") -> Non
     """
     joined.seek(max(0, joined.size - MAX_END_BYTES))
     end = joined.readall()
-    directory_offset = int.from_bytes(end[end.rindex(END) + 16 :][:4], "little")
+    end = end[end.rindex(END) :]
+    n_parts = 1 + int.from_bytes(end[4:6], "little")
+    if n_parts != len(joined.starts):
+        raise zipfile.BadZipFile(f"{len(joined.starts)} of its {n_parts} parts are there")
+    directory_offset = int.from_bytes(end[16:20], "little")
     shift = parts.start_dir - directory_offset  # what zipfile has added to each
     for info in parts.infolist():
         info.header_offset += joined.starts[info.volume] - shift

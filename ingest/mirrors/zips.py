@@ -19,7 +19,7 @@ from slvr.ingest.mirrors.contract import (
 
 def read_zip(paths: tuple[Path, ...], wanted: Wanted) -> Iterator[Copy]:
     """See `Reader`; members come in the order in which they lie in the zip."""
-    with closing(ZipReader(Volume(paths))) as zipped:
+    with closing(_opened(paths)) as zipped:
         inside = sorted(zipped.infos.items(), key=lambda item: item[1].header_offset)
         for name, info in inside:
             if not is_audio(name) or (clip := wanted.take(part_of(name))) is None:
@@ -33,3 +33,15 @@ def read_zip(paths: tuple[Path, ...], wanted: Wanted) -> Iterator[Copy]:
                 except ArchiveError as error:
                     content = damaged(str(error)[:200])
             yield Copy(clip, name, content)
+
+
+def _opened(paths: tuple[Path, ...]) -> ZipReader:
+    try:
+        return ZipReader(Volume(paths))
+    except ArchiveError as error:
+        if len(paths) == 1:
+            raise
+        raise ArchiveError(
+            f"{error}; or, if all parts are there, join them: zip -s 0 {paths[-1].name} --out "
+            "whole.zip"
+        ) from error
