@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mirror_runs import (
     sound,
     sounds,
 )
+from slvr.ingest.building.copies import COPIES_A_TASK
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.cli import main
 from slvr.ingest.decode import decode_file
@@ -169,23 +171,21 @@ def test_each_file_is_read_once_and_what_is_spooled_not_again(
     assert ingest(tmp_path, copy) == 0
     clean = shard_bytes(tmp_path / "out")
     shutil.rmtree(tmp_path / "out")
-    find_in, put, kept, asked = Mirror.find, Spool.put, [], []
+    find_in, asked = Mirror.find, []
 
-    def counted(self: Mirror, clips: Sequence[Clip]) -> Iterator[Found]:
+    def breaks_off(self: Mirror, clips: Sequence[Clip]) -> Iterator[Found]:
         asked.append(len(clips))
-        return find_in(self, clips)
+        for i, found in enumerate(find_in(self, clips)):
+            if len(asked) == 1 and i == COPIES_A_TASK:
+                while len(Spool(tmp_path / "out" / "spool").keys()) < COPIES_A_TASK:
+                    time.sleep(0.01)
+                raise OSError(errno.EIO, "input/output error")
+            yield found
 
-    def full(self: Spool, clip: Clip) -> None:
-        if len(asked) == 1 and len(kept) == 3:
-            raise OSError(errno.ENOSPC, "no space left on device")
-        put(self, clip)
-        kept.append(clip.key)
-
-    monkeypatch.setattr(Mirror, "find", counted)
-    monkeypatch.setattr(Spool, "put", full)
+    monkeypatch.setattr(Mirror, "find", breaks_off)
     assert ingest(tmp_path, copy) == 1
     assert ingest(tmp_path, copy) == 0
-    assert asked == [N, N - 3]
+    assert asked == [N, N - COPIES_A_TASK]
     assert shard_bytes(tmp_path / "out") == clean
     opened: list[str] = []
 

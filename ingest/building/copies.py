@@ -32,14 +32,12 @@ def spool_copies(
     wanted = [clip for clip in clips if clip.key not in there]
     if not wanted:
         return
-    make = functools.partial(_made, recipe, codec)
+    keep = functools.partial(_kept, recipe, codec, spool)
     window = 2 * workers + 2  # tasks, whose files are held in memory
     crew = Crew(workers)
 
     def work(task: Task) -> int:
-        for clip in crew.each(make, task, lambda item, how: crashed(item[0], how)):
-            spool.put(clip)
-        return len(task)
+        return sum(crew.each(keep, task, lambda item, how: _put(spool, crashed(item[0], how))))
 
     with (
         track("read copies", len(wanted), "clips") as progress,
@@ -64,6 +62,12 @@ def _tasks(copies: Iterator[tuple[Clip, Any]]) -> Iterator[Task]:
         yield task
 
 
-def _made(recipe: CopiedRecipe, codec: str, item: tuple[Clip, Any]) -> Clip:
+def _kept(recipe: CopiedRecipe, codec: str, spool: Spool, item: tuple[Clip, Any]) -> int:
+    """Decodes a clip into the spool, in a worker process: its audio passes through no pipe."""
     clip, copy = item
-    return guarded(functools.partial(recipe.copied, copy=copy, codec=codec), clip)
+    return _put(spool, guarded(functools.partial(recipe.copied, copy=copy, codec=codec), clip))
+
+
+def _put(spool: Spool, clip: Clip) -> int:
+    spool.put(clip)
+    return 1
