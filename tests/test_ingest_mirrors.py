@@ -34,6 +34,7 @@ from slvr.ingest.mirrors import find
 from slvr.ingest.mirrors.contract import Copy, Wanted, part_of
 from slvr.ingest.mirrors.find import Found, Layout, Mirror, open_mirror
 from slvr.ingest.mirrors.parquets import read_parquet
+from slvr.ingest.mirrors.zips import read_zip
 from slvr.ingest.recipes.audioset import AudioSet
 from slvr.ingest.youtube.segments import OFFICIAL, OfficialFile
 from slvr.shards.clip import Clip
@@ -313,3 +314,14 @@ def test_youtube_alone_needs_no_word() -> None:
 )
 def test_names_tell_the_part_of_a_video(name: str, part: tuple[str, float | None] | None) -> None:
     assert part_of(name) == part
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="no program zip here")
+def test_a_zip_that_lacks_a_part_is_told(tmp_path: Path) -> None:
+    copy = mirror(tmp_path / "in", "zip -s", sounds())
+    (copy / "eval_segments.z02").rename(tmp_path / "elsewhere")
+    whole = open_mirror(str(copy / "eval_segments.zip"))
+    assert [len(parts) for parts in whole.files] == [len(list(copy.iterdir()))]
+    (paths,) = ([copy / name for name in names] for names in whole.files)
+    with pytest.raises(ValueError, match=r"parts are there.*zip -s 0 eval_segments.zip --out"):
+        list(read_zip(tuple(paths), Wanted([])))

@@ -53,16 +53,18 @@ class Span:
         path: the file.
         offset: where they begin.
         n_bytes: how many.
-        crc: CRC-32 that they must have, or None.
+        crc: CRC-32 of the content, or None.
+        inflated_bytes: size of the content where they are deflated, else None.
     """
 
     path: Path
     offset: int
     n_bytes: int
     crc: int | None = None
+    inflated_bytes: int | None = None
 
     def read(self) -> bytes:
-        """The bytes.
+        """The content.
 
         Raises:
             ClipFailure: the file ends before them, or they are damaged.
@@ -72,9 +74,22 @@ class Span:
             content = file.read(self.n_bytes)
         if len(content) < self.n_bytes:
             raise damaged(f"{len(content)} of {self.n_bytes} bytes are there")
+        if self.inflated_bytes is not None:
+            content = _inflated(content, self.inflated_bytes)
         if self.crc is not None and zlib.crc32(content) != self.crc:
             raise damaged("its checksum is another one")
         return content
+
+
+def _inflated(packed: bytes, n_bytes: int) -> bytes:
+    """So many bytes and no more, whatever would come out."""
+    try:
+        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, n_bytes + 1)
+    except zlib.error as error:
+        raise damaged(str(error)) from error
+    if len(content) != n_bytes:
+        raise damaged(f"it inflates to {len(content)} bytes or more in place of {n_bytes}")
+    return content
 
 
 def damaged(what: str) -> ClipFailure:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from zipfile import ZIP_DEFLATED
 
 from slvr.ingest.archives.volume import ArchiveError, Volume
 from slvr.ingest.archives.zips import ZipReader
@@ -10,6 +11,7 @@ from slvr.ingest.mirrors.contract import (
     MAX_CLIP_BYTES,
     Content,
     Copy,
+    Span,
     Wanted,
     damaged,
     is_audio,
@@ -20,19 +22,25 @@ from slvr.ingest.mirrors.contract import (
 def read_zip(paths: tuple[Path, ...], wanted: Wanted) -> Iterator[Copy]:
     """See `Reader`; members come in the order in which they lie in the zip."""
     with closing(_opened(paths)) as zipped:
-        inside = sorted(zipped.infos.items(), key=lambda item: item[1].header_offset)
-        for name, info in inside:
+        for name in sorted(zipped.infos, key=lambda name: zipped.infos[name].header_offset):
             if not is_audio(name) or (clip := wanted.take(part_of(name))) is None:
                 continue
-            content: Content
-            if info.file_size > MAX_CLIP_BYTES:
-                content = damaged(f"{info.file_size} bytes, expected {MAX_CLIP_BYTES} or fewer")
-            else:
-                try:
-                    content = zipped.read(name)
-                except ArchiveError as error:
-                    content = damaged(str(error)[:200])
-            yield Copy(clip, name, content)
+            try:
+                yield Copy(clip, name, _content(zipped, name))
+            except ArchiveError as error:
+                yield Copy(clip, name, damaged(str(error)[:200]))
+
+
+def _content(zipped: ZipReader, name: str) -> Content:
+    info = zipped.infos[name]
+    if info.file_size > MAX_CLIP_BYTES:
+        return damaged(f"{info.file_size} bytes, expected {MAX_CLIP_BYTES} or fewer")
+    (path, *others) = zipped.volume.paths
+    if others:  # it may go on in the next part
+        return zipped.read(name)
+    inflated_bytes = info.file_size if info.compress_type == ZIP_DEFLATED else None
+    offset = zipped.packed_offset(name)
+    return Span(path, offset, info.compress_size, info.CRC, inflated_bytes)
 
 
 def _opened(paths: tuple[Path, ...]) -> ZipReader:
