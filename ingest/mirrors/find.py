@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import fsspec.core
 
@@ -115,8 +116,16 @@ def open_mirror(location: str) -> Mirror:
     """The mirror at a folder, file or URL.
 
     Raises:
-        ValueError: nothing is there, nothing of a known layout, or a revision that may change.
+        ValueError: nothing is there, nothing of a known layout, a revision that may change, or a
+            URL with credentials, since every row will hold it.
     """
+    for url in map(urlsplit, location.split("::")):  # fsspec's chains
+        if url.scheme and (url.username or url.password or url.query):
+            raise ValueError(
+                f"--from-mirror {url.scheme}://{url.hostname}: the URL holds a name, a password or "
+                "a query, and URLs are written down; give credentials by the environment or the "
+                "configuration of the file system (AWS_PROFILE, HF_TOKEN, .netrc, ...)"
+            )
     hub = HUB.fullmatch(location)
     revision = _pinned(location, hub) if hub else ""
     folder, names = _listed(location)
