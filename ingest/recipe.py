@@ -1,10 +1,10 @@
 """What a data set must tell: the protocol of every module in ingest/recipes/, and its terms."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from slvr.ingest.expected import Expected
 from slvr.shards.clip import OK, STATUSES, Clip
@@ -162,5 +162,25 @@ class OnlineRecipe(Recipe, Protocol):
         ...
 
     def decode(self, clip: Clip, fetched: Any, codec: str) -> Clip:
+        """The clip with its audio, or as a failure; called in a worker process."""
+        ...
+
+
+@runtime_checkable
+class CopiedRecipe(Protocol):
+    """An online recipe some of whose clips lie, as copies, in files of many.
+
+    They are had before the first clip is fetched; what no copy is there of is fetched as ever.
+    """
+
+    def copies(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Any]]:
+        """Each of the clips that has a copy, with what `copied` needs, in the order of the files.
+
+        Raises:
+            UsageError: what the user gave is of no use for any clip.
+        """
+        ...
+
+    def copied(self, clip: Clip, copy: Any, codec: str) -> Clip:
         """The clip with its audio, or as a failure; called in a worker process."""
         ...

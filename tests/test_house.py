@@ -35,6 +35,7 @@ MAY_IMPORT_IN_INGEST = {
     "decode": {"recipe"},
     "measure": {"crew"},
     **dict.fromkeys((*SOURCES_OF_CLIPS, "building"), BASE),
+    "mirrors": BASE | {"archives"},  # zips
     "synthesis": set(),
     "recipes": BASE | SOURCES_OF_CLIPS | {"synthesis"},
     "all_sets": BASE | SOURCES_OF_CLIPS | {"recipes"},

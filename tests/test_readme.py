@@ -31,7 +31,9 @@ PYTHON = [
     for page in (README, (ROOT / "docs" / "python.md").read_text())
     for code in re.findall(r"```python\n(.*?)```", page, flags=re.S)
 ]
-COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line]
+SHELL = [text for kind, text in BLOCKS if kind == "sh"]
+SHELL += re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "mirrors.md").read_text(), flags=re.S)
+COMMANDS = [line for text in SHELL for line in text.splitlines() if line]
 
 
 def test_the_readme_shows_all_three_commands() -> None:

@@ -1,4 +1,4 @@
-"""A zip, in one file or in byte slices, as a volume."""
+"""A zip, in one file, in byte slices or in the parts that `zip -s` makes, as a volume."""
 
 import io
 import os
@@ -20,6 +20,13 @@ from slvr.ingest.archives.volume import (
     told,
 )
 
+END = b"PK\x05\x06"
+"""Begins the record at the end of a zip, which lies after all else but a comment."""
+MAX_END_BYTES = 22 + 65_535
+NOT_HERE = 0xFFFF
+"""What that record holds for a number that stands in the one of zip64."""
+LOCAL_HEADER_BYTES = 30
+
 
 class ZipReader:
     """A `Reader` of a zip."""
@@ -27,9 +34,10 @@ class ZipReader:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         with told(volume):
-            self.zip = zipfile.ZipFile(
-                cast(BinaryIO, io.BufferedReader(_JoinedFiles(volume.paths)))
-            )
+            joined = _JoinedFiles(volume.paths)
+            self._files = joined.files
+            self.zip = zipfile.ZipFile(cast(BinaryIO, io.BufferedReader(joined)))
+            _count_from_the_first(self.zip, joined)
             members = [(_slashed(info.filename), info) for info in self.zip.infolist()]
             files = [(name, info) for name, info in members if not name.endswith("/")]
             if any(info.header_offset < 0 for _, info in files):
@@ -62,6 +70,46 @@ class ZipReader:
         """See `Reader`."""
         with told(self.volume, name):
             return self.zip.read(self.infos[name])
+
+    def packed_offset(self, name: str) -> int:
+        """Where the packed content of a file begins in the one file of the zip."""
+        info = self.infos[name]
+        with told(self.volume, name), self.volume.paths[0].open("rb") as file:
+            file.seek(info.header_offset)
+            header = file.read(LOCAL_HEADER_BYTES)
+            if len(header) < LOCAL_HEADER_BYTES or not header.startswith(b"PK\x03\x04"):
+                raise zipfile.BadZipFile("no member begins there")
+        lengths = (int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+        return info.header_offset + LOCAL_HEADER_BYTES + sum(lengths)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self.zip.close()
+        for file in self._files:
+            file.close()
+
+
+def _count_from_the_first(parts: zipfile.ZipFile, joined: "_JoinedFiles") -> None:
+    """Makes offsets that count from the beginning of a part count from that of the first one.
+
+    zipfile takes the directory's own place for the origin of all, since it expects one file.
+    """
+    joined.seek(max(0, joined.size - MAX_END_BYTES))
+    end = joined.readall()
+    end = end[end.rindex(END) :]
+    last_part = int.from_bytes(end[4:6], "little")
+    if last_part in (0, NOT_HERE):
+        return  # one file, or slices of one
+    if last_part + 1 != len(joined.starts):
+        raise zipfile.BadZipFile(f"{len(joined.starts)} of its {last_part + 1} parts are there")
+    directory_offset = int.from_bytes(end[16:20], "little")
+    shift = parts.start_dir - directory_offset  # what zipfile has added to each
+    for info in parts.infolist():
+        if info.volume > last_part:
+            raise zipfile.BadZipFile(f"a member begins in part {info.volume + 1}")
+        info.header_offset += joined.starts[info.volume] - shift
+        if hasattr(info, "_end_offset"):  # newer Pythons hold the members' order against this
+            info._end_offset = None
 
 
 def _slashed(name: str) -> str:

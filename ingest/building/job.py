@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
 from slvr.ingest.building.attempts import AttemptingMaker
+from slvr.ingest.building.copies import spool_copies
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.guarded import made_apart
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
@@ -22,7 +23,7 @@ from slvr.ingest.building.spool import Spool
 from slvr.ingest.building.turns import Turns
 from slvr.ingest.building.workers import TASK_S, Overtaking, crew_of, in_order, tasks_of
 from slvr.ingest.crew import threads_of
-from slvr.ingest.recipe import ClipPlan, OnlineRecipe, Recipe
+from slvr.ingest.recipe import ClipPlan, CopiedRecipe, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
@@ -123,6 +124,9 @@ def build(
         if pending:
             for name in (MANIFEST, CROISSANT):
                 (out / name).unlink(missing_ok=True)
+            if isinstance(recipe, CopiedRecipe):
+                wanted = (clip for clips in pending.values() for clip in clips)
+                spool_copies(recipe, wanted, Spool(out / SPOOL), codec, workers)
             n_done = len(plan.clips) - sum(map(len, pending.values()))
             with track(f"ingest {out.name}", len(plan.clips), "clips", n_done) as progress:
                 _write_shards(recipe, pending, out, codec, workers, ledger, progress.advance)

@@ -26,6 +26,13 @@ class Spool:
         header, _, audio = path.read_bytes().partition(b"\n")
         return dataclasses.replace(record_of(Clip, json.loads(header)), audio=audio or None)
 
+    def keys(self) -> frozenset[str]:
+        """The keys of all clips that are kept."""
+        if not self.directory.is_dir():
+            return frozenset()
+        names = (path.name for path in self.directory.iterdir())
+        return frozenset(name for name in names if not name.startswith("."))
+
     def put(self, clip: Clip) -> None:
         """Keeps a clip."""
         self.directory.mkdir(exist_ok=True)

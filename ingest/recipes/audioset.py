@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,8 @@ from typing import Any, ClassVar, Literal
 from slvr.command.line import sentence
 from slvr.ingest.decode import decoded_clip
 from slvr.ingest.download import PATIENT, QUICK
+from slvr.ingest.mirrors.clips import clip_of
+from slvr.ingest.mirrors.find import Found, Mirror, open_mirror
 from slvr.ingest.recipe import ClipFailure, ClipPlan, Politeness
 from slvr.ingest.youtube.exits import Exits
 from slvr.ingest.youtube.failures import redact
@@ -31,7 +34,13 @@ from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 from slvr.shards.files import file_sha256
 from slvr.shards.rows import read_rows
 
-DIRECTORIES = {"balanced": "as_bal", "eval": "as_eval", "unbalanced": "as_unbal"}
+DIRECTORIES = {
+    "balanced": "as_bal",
+    "eval": "as_eval",
+    "unbalanced": "as_unbal",
+    "strong_train": "as_strong",
+    "strong_eval": "as_strong_eval",
+}
 GONE_SHARE = "18 to 25 %"
 """What may be expected missing in 2026: 15 % in March 2023, 1.5 to 2 points more each year."""
 FLAC_BYTES_PER_S = 20_000
@@ -53,15 +62,22 @@ class AudioSet:
     MAX_FAIL: ClassVar[float] = 0.35
     RETRY_OPTIONS: ClassVar[tuple[str, ...]] = (
         *("rate", "cookies", "proxy", "proxy_file", "po_token", "player_client"),
-        *("source_url", "ytdlp_option"),
+        *("source_url", "ytdlp_option", "from_mirror", "then_youtube"),
     )
 
     split: Literal["balanced", "eval", "unbalanced"] = "balanced"
     """Official list."""
     subset: Literal["mtslvr"] | None = None
     """Only the 20,550 clips published with MT-SLVR, in its splits `train` and `validation`."""
+    strong: Literal["train", "eval"] | None = None
+    """AudioSet-strong's list, whose labels are events with times, in place of that list."""
     segments: str | None = None
     """A segment csv of the official form, or AudioSet-strong's tsv, in place of that list."""
+    from_mirror: str | None = None
+    """Somebody's copy, in place of YouTube: folder, file or URL of parquet, tar or zip files, of
+    audio files named by id, or of shards; also hf://datasets/OWNER/NAME@COMMIT."""
+    then_youtube: bool = False
+    """Asks YouTube for what that copy lacks, which else is `missing`."""
     from_manifest: str | None = None
     """The clips.parquet of another AudioSet directory: asks for exactly its clips."""
     ids: str | None = None
@@ -120,6 +136,12 @@ class AudioSet:
             )
         if self.from_manifest and (self.segments or self.subset):
             raise ValueError("--from-manifest is a list already; leave out --segments and --subset")
+        if self.strong and (self.segments or self.subset or self.from_manifest):
+            raise ValueError(
+                "--strong is a list already; leave out --segments, --subset and --from-manifest"
+            )
+        if self.then_youtube and not self.from_mirror:
+            raise ValueError("--then-youtube goes with --from-mirror; without it YouTube is asked")
         if self.subset and self.split != "balanced":
             raise ValueError(
                 f"--subset {self.subset} is part of --split balanced, not {self.split}"
@@ -139,13 +161,21 @@ class AudioSet:
     @property
     def directory(self) -> str:
         """Name of the shard directory if none is given."""
-        return DIRECTORIES[self.split]
+        return DIRECTORIES[self._official]
+
+    @property
+    def _official(self) -> str:
+        return f"strong_{self.strong}" if self.strong else self.split
+
+    @property
+    def _asks_youtube(self) -> bool:
+        return self.then_youtube or not self.from_mirror
 
     @property
     def politeness(self) -> Politeness:
         """What YouTube puts up with."""
         return Politeness(
-            per_hour=None if self.rate == "unlimited" else self.rate,
+            per_hour=self.rate if self.rate != "unlimited" and self._asks_youtube else None,
             retries=self.retries,
             refusal_wait_s=self.blocked_wait_s,
             max_blocked=self.max_blocked,
@@ -165,17 +195,22 @@ class AudioSet:
                 "matching one with --label-names, for AudioSet-strong its mid_to_display_name.tsv"
             )
         own_list = self.from_manifest or self.segments
+        mirror = open_mirror(self.from_mirror) if self.from_mirror else None
         return ClipPlan(
             clips=clips,
             labels=names,
             options={
-                "list": f"sha256:{file_sha256(Path(own_list))}" if own_list else self.split,
+                "list": f"sha256:{file_sha256(Path(own_list))}" if own_list else self._official,
                 "subset": self.subset,
                 "ids": f"sha256:{file_sha256(Path(self.ids))}" if self.ids else None,
                 "classes": list(self.classes),
                 "limit": self.limit,
             },
-            notes=(*self._notes(clips), *without),
+            notes=(*self._notes(clips, mirror), *without),
+            # beside the plan, which another mirror and YouTube may go on with; each row has its own
+            extra={"mirror": {"layout": mirror.layout.said, "revision": mirror.revision}}
+            if mirror
+            else {},
         )
 
     def _names(self, cache: Path) -> tuple[dict[str, str], list[str]]:
@@ -188,7 +223,10 @@ class AudioSet:
         own_list = self.from_manifest or self.segments
         try:
             return read_label_names(
-                download_csv("labels", cache, QUICK if own_list else PATIENT)
+                download_csv(
+                    "strong_labels" if self.strong else "labels",
+                    *(cache, QUICK if own_list else PATIENT),
+                )
             ), []
         except OSError as error:
             if not own_list:
@@ -204,10 +242,10 @@ class AudioSet:
         """Every clip of the list that is the source of this plan."""
         if self.from_manifest:
             return [self._planned(clip) for clip in _manifest_clips(Path(self.from_manifest))]
-        listed = read_segments(self.segments or download_csv(self.split, cache))
+        listed = read_segments(self.segments or download_csv(self._official, cache))
         n_segments = Counter(segment.youtube_id for segment in listed)
         if self.subset is None:
-            split = "eval" if self.split == "eval" else "train"
+            split = "eval" if "eval" in (self.strong, self.split) else "train"
             splits = dict.fromkeys(n_segments, split)
         else:
             # As splits and not as a column: `train` then sees just the published training clips.
@@ -242,19 +280,32 @@ class AudioSet:
         url = redact(self._exits[0].options.url(clip.source.id))
         return dataclasses.replace(clip, source=dataclasses.replace(clip.source, uri=url))
 
-    def _notes(self, clips: tuple[Clip, ...]) -> tuple[str, ...]:
+    def _notes(self, clips: tuple[Clip, ...], mirror: Mirror | None) -> tuple[str, ...]:
         seconds = sum(clip.n_samples for clip in clips) / SAMPLE_RATE_HZ
+        size = f"about {seconds * FLAC_BYTES_PER_S / 1e6:.0f} MB"
+        if mirror and not self.then_youtube:
+            return (f"{len(clips)} clips, {size}, from {mirror}",)
         pace = "at no set rate"
         if self.rate != "unlimited":
             n_exits = len(self._exits)
             pace = f"about {len(clips) / self.rate / n_exits:.1f} h at {self.rate:g} videos an hour"
             pace += f" through each of {n_exits} exits" if n_exits > 1 else ""
-        note = (
-            f"{len(clips)} clips, {pace}, about {seconds * FLAC_BYTES_PER_S / 1e6:.0f} MB; expect "
-            f"{GONE_SHARE} of YouTube's to be gone"
-        )
+        note = f"{len(clips)} clips, {pace}, {size}; expect {GONE_SHARE} of YouTube's to be gone"
+        if mirror:
+            note = f"{len(clips)} clips, {size}, from {mirror}; YouTube is asked for the rest"
         trouble = missing_javascript_runtime()
         return (note, trouble) if trouble else (note,)
+
+    def copies(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Found]]:
+        """The clips that the mirror has."""
+        if self.from_mirror:
+            for found in open_mirror(self.from_mirror).find(clips):
+                yield found.clip, found
+
+    def copied(self, clip: Clip, copy: Found, codec: str) -> Clip:
+        """Decodes one copy."""
+        assert clip == copy.clip
+        return clip_of(copy, codec)
 
     @property
     def exits(self) -> tuple[str, ...]:
@@ -263,6 +314,8 @@ class AudioSet:
 
     def fetch(self, clip: Clip, folder: Path, through: int) -> Fetched:
         """Fetches one video's audio."""
+        if not self._asks_youtube:
+            raise ClipFailure("missing", "not_in_mirror", "the copy has no such clip")
         return self._exits[through].fetch(clip.source.id, folder)
 
     def decode(self, clip: Clip, fetched: Fetched, codec: str) -> Clip:

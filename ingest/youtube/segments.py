@@ -32,6 +32,7 @@ LICENSE = "CC-BY-4.0"  # of the csv files; the audio belongs to its uploaders
 HOMEPAGE = "https://research.google.com/audioset/download.html"
 
 _BASE_URL = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
+_STRONG_URL = "https://storage.googleapis.com/us_audioset/youtube_corpus/strong/"
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _LABEL = re.compile(r"/[a-z]/[a-z0-9_]+")
 _STRONG_ID = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{1,9})")
@@ -82,6 +83,9 @@ OFFICIAL = {
         n_rows=527,
         sha256="cdd1049833c4b86127c2773ac0d14a2754b6a6d0d1798002ed5c66e699708429",
     ),
+    "strong_train": OfficialFile(_STRONG_URL + "audioset_train_strong.tsv", 934_821, None),
+    "strong_eval": OfficialFile(_STRONG_URL + "audioset_eval_strong.tsv", 139_538, None),
+    "strong_labels": OfficialFile(_STRONG_URL + "mid_to_display_name.tsv", 456, None),
 }
 
 
@@ -312,7 +316,7 @@ def download_csv(name: str, cache: Path, patience: Patience = PATIENT) -> Path:
         OSError: the file could not be fetched or stored; says which URL and what to do instead.
     """
     official = OFFICIAL[name]
-    option = "--label-names" if name == "labels" else "--segments"
+    option = "--label-names" if name.endswith("labels") else "--segments"
     file = RemoteFile(official.url.rpartition("/")[2], (official.url,))
     own = f"give your own csv with {option} FILE"
     download([file], cache, instead=own, patience=patience)
