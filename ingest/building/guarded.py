@@ -49,8 +49,9 @@ def told(error: Exception) -> str:
 
 def crashed(clip: Clip, crash: CrashedError) -> Clip:
     """The clip whose decoder took its process down or never came back, twice."""
-    hung = isinstance(crash, HungError)
-    return clip.failed("corrupt", "decoder_hung" if hung else "decoder_crashed", str(crash))
+    if isinstance(crash, HungError):
+        return clip.failed("corrupt", "decoder_hung", str(crash))
+    return clip.failed("corrupt", "decoder_crashed", str(crash))
 
 
 def limit_s(clips: Sequence[Clip]) -> float:

@@ -6,6 +6,7 @@ and what every other device and chain goes by.
 
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
 # Indices of samples are float32 in programs, and one program holds all frames of a row.
@@ -14,5 +15,11 @@ MOST_SAMPLES = 2**21
 
 def can_run(waves: Tensor) -> bool:
     """Whether kernels can be launched on the waves (B, T)."""
-    on_gpu = waves.device.type == "cuda" and find_spec("triton") is not None
-    return on_gpu and 0 < waves.shape[-1] <= MOST_SAMPLES and len(waves) > 0
+    # tensors of a device that is not there are counted, by torch's path
+    on_gpu = waves.device.type == "cuda" and torch.cuda.is_available()
+    return (
+        on_gpu
+        and find_spec("triton") is not None
+        and 0 < waves.shape[-1] <= MOST_SAMPLES
+        and len(waves) > 0
+    )

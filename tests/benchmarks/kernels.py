@@ -105,7 +105,7 @@ def count_stage(config: TrainConfig, seed: tuple[int, ...] = SEED) -> StageCount
 
 def count_augmentation(augmentation: Augmentation, n_clips: int, n_samples: int) -> Count:
     """Both views of clips through a chain of one augmentation, its parameters drawn before."""
-    views = Chains((augmentation,))
+    views = Chains((augmentation,), fused=False)
     with fake_cuda():
         plan = views.sample(n_clips, SEED, CUDA)
         waves = torch.empty(n_clips, n_samples, device=CUDA)
