@@ -17,9 +17,5 @@ def can_run(waves: Tensor) -> bool:
     """Whether kernels can be launched on the waves (B, T)."""
     # tensors of a device that is not there are counted, by torch's path
     on_gpu = waves.device.type == "cuda" and torch.cuda.is_available()
-    return (
-        on_gpu
-        and find_spec("triton") is not None
-        and 0 < waves.shape[-1] <= MOST_SAMPLES
-        and len(waves) > 0
-    )
+    fits = 0 < waves.shape[-1] <= MOST_SAMPLES and len(waves) > 0
+    return on_gpu and fits and find_spec("triton") is not None

@@ -78,7 +78,10 @@ class StageCounts(NamedTuple):
 def stage_of(config: TrainConfig) -> Stage:
     """View maker and front end of a configuration, on the host."""
     data = config.data
-    return build_stage(config.parts, data.clip_s, data.normalise, torch.device("cpu"))
+    stage = build_stage(config.parts, data.clip_s, data.normalise, torch.device("cpu"))
+    if isinstance(stage.views, Chains):
+        stage.views.fused = False  # what can be counted is torch's path
+    return stage
 
 
 def count_stage(config: TrainConfig, seed: tuple[int, ...] = SEED) -> StageCounts:
