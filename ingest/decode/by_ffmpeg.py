@@ -22,11 +22,12 @@ READ = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "mpeg", "asf", "flv", "avi", "ogg"),
     *("mp3", "aac", "ac3", "eac3", "dts", "dtshd", "truehd", "mlp", "flac", "wav", "w64", "aiff"),
     *("au", "caf", "nistsphere", "amr", "amrnb", "amrwb", "wv", "ape", "tta", "tak", "mpc", "mpc8"),
-    *("voc", "iff", "dsf", "shn", "nut", "rm", "gsm", "ircam", "pvf", "sox", "avr", "ast", "loas"),
-    *("mxf", "wtv", "latm", "oma", "xwma", "rso", "wsd", "qcp", "xa", "vqf", "adx", "aea", "ac4"),
+    *("voc", "dsf", "shn", "nut", "rm", "gsm", "ircam", "pvf", "sox", "avr", "ast", "loas"),
+    *("mxf", "latm", "oma", "xwma", "rso", "wsd", "qcp", "xa", "vqf", "adx", "aea", "ac4"),
 )
-"""Containers that are read; playlists, lists of pictures and texts are not among them."""
-_TIMED = ("mov", "matroska", "mpegts", "mpeg", "asf", "flv", "ogg", "nut", "mxf", "wtv")
+"""Containers that are read. Not playlists, lists of pictures and texts; nor WTV and IFF (8SVX), of
+which FFmpeg gives other sound than was encoded without a word."""
+_TIMED = ("mov", "matroska", "mpegts", "mpeg", "asf", "flv", "ogg", "nut", "mxf")
 """Containers whose time stamps are their own; others' are counted by FFmpeg."""
 _RESETTING = ("mpegts", "mpeg")
 """Containers whose clock may be set anew in mid-stream."""
