@@ -11,7 +11,6 @@ python tests/benchmarks/ingest_archive.py --files 2000 --workers 2
 
 import argparse
 import csv
-import hashlib
 import io
 import os
 import resource
@@ -31,6 +30,7 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+from bare import add_clip
 from measure import machine, megabytes, table
 
 RATE_HZ, SECONDS = 44_100, 5
@@ -100,17 +100,7 @@ def bare_work(archive: Path, out: Path) -> None:
         for name in members.namelist():
             if not name.endswith(".wav"):
                 continue
-            content = members.read(name)
-            samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32")
-            mono = soxr.resample(samples, rate_hz, 16_000, quality="HQ")
-            pcm = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
-            hashes = [hashlib.sha256(data).hexdigest() for data in (content, pcm.tobytes())]
-            flac = io.BytesIO()
-            soundfile.write(flac, pcm, 16_000, format="FLAC", subtype="PCM_16")
-            for suffix, data in (("flac", flac.getvalue()), ("txt", "\n".join(hashes).encode())):
-                info = tarfile.TarInfo(f"{Path(name).stem}.{suffix}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+            add_clip(tar, Path(name).stem, members.read(name))
 
 
 def main() -> None:

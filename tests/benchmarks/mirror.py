@@ -10,7 +10,6 @@ python tests/benchmarks/mirror.py --clips 0 --memory 1000 20000
 """
 
 import argparse
-import hashlib
 import io
 import os
 import shutil
@@ -28,8 +27,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
-import soxr
 import torch
+from bare import add_clip
 from ingest_archive import LARGEST_PROCESS, timed
 from measure import machine, megabytes, table
 
@@ -146,16 +145,7 @@ def bare_work(files: Iterator[bytes], out: Path) -> None:
     """A tar with the FLAC and the hashes of every file."""
     with tarfile.open(out, "w") as tar:
         for i, content in enumerate(files):
-            samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32")
-            mono = soxr.resample(samples, rate_hz, 16_000, quality="HQ")
-            pcm = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
-            hashes = [hashlib.sha256(data).hexdigest() for data in (content, pcm.tobytes())]
-            flac = io.BytesIO()
-            soundfile.write(flac, pcm, 16_000, format="FLAC", subtype="PCM_16")
-            for suffix, data in (("flac", flac.getvalue()), ("txt", "\n".join(hashes).encode())):
-                info = tarfile.TarInfo(f"{i}.{suffix}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+            add_clip(tar, f"{i}", content)
 
 
 def ingest(root: Path, n: int, seconds: float, workers: int) -> int:
