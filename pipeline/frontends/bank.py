@@ -18,17 +18,21 @@ _LINEAR_HZ = 1000.0
 def mel(hz: Floats, scale: str) -> Floats:
     """Mels of frequencies: 2595 log10(1 + f / 700) of HTK, or Slaney's, linear up to 1 kHz."""
     if scale == "htk":
-        return 2595 * np.log10(1 + hz / 700)
+        of_htk: Floats = 2595 * np.log10(1 + hz / 700)
+        return of_htk
     above = np.log(np.maximum(hz, _LINEAR_HZ) / _LINEAR_HZ) * 27 / np.log(6.4)
-    return np.minimum(hz, _LINEAR_HZ) * 3 / 200 + above
+    mels: Floats = np.minimum(hz, _LINEAR_HZ) * 3 / 200 + above
+    return mels
 
 
 def hertz(mels: Floats, scale: str) -> Floats:
     """Frequencies of mels; the inverse of `mel`."""
     if scale == "htk":
-        return 700 * (10 ** (mels / 2595) - 1)
+        of_htk: Floats = 700 * (10 ** (mels / 2595) - 1)
+        return of_htk
     above = np.exp(np.maximum(mels - _LINEAR_HZ * 3 / 200, 0) * np.log(6.4) / 27)
-    return np.minimum(mels * 200 / 3, _LINEAR_HZ) * above
+    hz: Floats = np.minimum(mels * 200 / 3, _LINEAR_HZ) * above
+    return hz
 
 
 def mel_bank(

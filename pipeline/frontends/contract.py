@@ -22,6 +22,7 @@ class FrontEnd(nn.Module, ABC):
         hop_s: seconds from one frame to the next.
         log_mel: the channel that shows best what is heard: a log-mel spectrum.
         fit_clips: how many training clips `fit` has to see before anything is trained; 0: none.
+        found: what `fit` found, in words.
     """
 
     NAME: ClassVar[str]
@@ -32,6 +33,7 @@ class FrontEnd(nn.Module, ABC):
     hop_s: float
     log_mel: int = 0
     fit_clips: int = 0
+    found: str = ""
 
     @classmethod
     @abstractmethod
@@ -51,10 +53,10 @@ class FrontEnd(nn.Module, ABC):
         image: Tensor = self(waves)
         return image[:, self.log_mel]
 
-    def fit(self, waves: Iterable[Tensor]) -> str:
+    def fit(self, waves: Iterable[Tensor]) -> None:
         """Takes from batches (B, T) of training clips what it has to know of them, once.
 
-        `shape` holds it from then on. Says what it found, in words.
+        `shape` holds it from then on.
         """
         raise TypeError(f"front end {self.NAME} has nothing to learn from clips")
 

@@ -193,8 +193,8 @@ class LogMel(FrontEnd):
         bands = self._blocks(waves, logarithm=False)[:, 0]
         return self._db * bands.clamp(min=1e-10).log10()
 
-    def fit(self, waves: Iterable[Tensor]) -> str:
-        """Takes mean and deviation from batches (B, T) of training clips; says what they are.
+    def fit(self, waves: Iterable[Tensor]) -> None:
+        """Takes mean and deviation from batches (B, T) of training clips.
 
         Batches are joined by m = sum n_i m_i / n and v = sum n_i (v_i + (m_i - m)^2) / n in
         float64: no difference of large squares.
@@ -223,7 +223,6 @@ class LogMel(FrontEnd):
         else:
             deviation = variance.sqrt().clamp(min=_NARROW * float(whole))
         self._set(mean.tolist(), deviation.clamp(min=1e-8).tolist())
-        return f"mean {float(whole_mean):.3f}, deviation {float(whole):.3f} of all bands"
 
     def _set(self, mean: Sequence[float] | None, deviation: Sequence[float] | None) -> None:
         """Mean and deviation, to be broadcast over (B, 1, M, L)."""
@@ -238,6 +237,11 @@ class LogMel(FrontEnd):
             self.register_buffer(
                 name, None if column is None else column.to(self.bank.device), False
             )
+        if mean is not None and deviation is not None:
+            spread = [
+                f"{min(x):.3f}" + f" to {max(x):.3f}" * (len(x) > 1) for x in (mean, deviation)
+            ]
+            self.found = f"statistics of training clips: mean {spread[0]}, deviation {spread[1]}"
 
     def _blocks(self, waves: Tensor, *, logarithm: bool = True) -> Tensor:
         """(B, T) -> (B, 1, M, L) before statistics."""
