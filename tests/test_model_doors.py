@@ -81,7 +81,10 @@ def configs(name):
     """
     config = entry("ENCODERS", name).Config
     wide = {k: v for k, v in dataclasses.asdict(config()).items() if type(v) is int and v >= 64}
-    default = config(**{field: value // 16 * 2 for field, value in wide.items()})
+    narrow = {field: value // 16 * 2 for field, value in wide.items()}
+    if isinstance(getattr(config(), "width", None), float):  # a multiplier of all channels
+        narrow["width"] = config().width / 8
+    default = config(**narrow)
     yield default
     for field, kind in get_type_hints(config).items():
         choices = (False, True) if kind is bool else get_args(kind)

@@ -2,5 +2,6 @@
 
 ENCODERS = {
     "resnet18": "slvr.model.encoders.resnet18:ResNet18",
+    "efficientnet-b0": "slvr.model.encoders.efficientnet:EfficientNet",
 }
 """Name -> where its class is; imported on use."""
