@@ -81,7 +81,10 @@ def configs(name):
     """
     config = entry("ENCODERS", name).Config
     wide = {k: v for k, v in dataclasses.asdict(config()).items() if type(v) is int and v >= 64}
-    default = config(**{field: value // 16 * 2 for field, value in wide.items()})
+    narrow = {field: value // 16 * 2 for field, value in wide.items()}
+    if isinstance(getattr(config(), "width", None), float):  # a multiplier of all channels
+        narrow["width"] = config().width / 8
+    default = config(**narrow)
     yield default
     for field, kind in get_type_hints(config).items():
         choices = (False, True) if kind is bool else get_args(kind)
@@ -266,7 +269,8 @@ def knowledge():
     generator = torch.Generator().manual_seed(2)
     labels = torch.randint(0, 2, (CLIPS, len(GIVEN.columns)), generator=generator).float()
     differences = 2 * torch.rand(CLIPS, len(QUANTITIES), generator=generator) - 1
-    return {"labels": labels, "differences": differences}
+    shift = 0.4 * torch.rand(CLIPS, generator=generator) - 0.2
+    return {"labels": labels, "differences": differences, "shift": shift}
 
 
 KNOWN = knowledge()
@@ -278,17 +282,18 @@ def objective(name):
     return found.build(found.Config(), GIVEN)
 
 
-def views():
+def views(n=2):
     generator = torch.Generator().manual_seed(3)
     return Embedded(
-        torch.randn(2, CLIPS, DIM, generator=generator).requires_grad_(),
-        torch.randn(2, CLIPS, FRAMES, DIM, generator=generator).requires_grad_(),
+        torch.randn(n, CLIPS, DIM, generator=generator).requires_grad_(),
+        torch.randn(n, CLIPS, FRAMES, DIM, generator=generator).requires_grad_(),
     )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_losses_are_the_terms_finite_scalars_with_gradients(name):
-    one, h = objective(name), views()
+    one = objective(name)
+    h = views(one.n_views)
     losses = one(h, KNOWN)
     assert tuple(losses) == one.terms and len(set(one.terms)) == len(one.terms) > 0
     assert all(loss.shape == () and torch.isfinite(loss) for loss in losses.values())
@@ -297,14 +302,15 @@ def test_the_losses_are_the_terms_finite_scalars_with_gradients(name):
     assert (h.frames.grad is not None) == one.uses_frames
     for gradient in (*looked_at, *(p.grad for p in one.parameters())):
         assert gradient is not None and torch.isfinite(gradient).all()
-    for view in range(2):
+    for view in range(one.n_views):
         assert sum(float(gradient[view].norm()) for gradient in looked_at) > 0
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_term_has_gradients(name):
     for term in objective(name).terms:
-        one, h = objective(name), views()
+        one = objective(name)
+        h = views(one.n_views)
         one(h, KNOWN)[term].backward()
         assert sum(float(x.grad.norm()) for x in h if x.grad is not None) > 0, term
 
@@ -313,10 +319,10 @@ def test_every_term_has_gradients(name):
 def test_what_it_needs_is_what_it_reads(name):
     one, known = objective(name), Recorded(KNOWN)
     assert one.needs <= set(KNOWN), "an example of what it needs belongs into KNOWN"
-    one(views(), known)
+    one(views(one.n_views), known)
     assert known.read == one.needs
     with torch.no_grad():
-        one.measures(views(), known)
+        one.measures(views(one.n_views), known)
     assert known.read == one.needs
 
 
@@ -325,7 +331,7 @@ def test_what_it_needs_is_what_it_reads(name):
 def test_measures_are_numbers_that_leave_it_as_it_was(name):
     one = objective(name).eval()
     before = {key: tensor.clone() for key, tensor in one.state_dict().items()}
-    found = one.measures(views(), KNOWN)
+    found = one.measures(views(one.n_views), KNOWN)
     assert all(type(key) is str for key in found)
     assert all(type(value) is float and math.isfinite(value) for value in found.values())
     assert not set(found) & set(one.terms), "a column of the log has one meaning"
@@ -341,7 +347,7 @@ def test_same_seed_same_weights(name):
 
 @pytest.mark.parametrize(("first", "second"), [*itertools.combinations(OBJECTIVES, 2)])
 def test_objectives_do_not_write_on_what_others_read(first, second):
-    h, known = views(), {key: tensor.clone() for key, tensor in KNOWN.items()}
+    h, known = views(3), {key: tensor.clone() for key, tensor in KNOWN.items()}
     expected = objective(second)(h, known)
     objective(first)(h, known)
     assert all(torch.equal(tensor, KNOWN[key]) for key, tensor in known.items())

@@ -3,5 +3,6 @@
 ENCODERS = {
     "resnet18": "slvr.model.encoders.resnet18:ResNet18",
     "cnn14": "slvr.model.encoders.cnn14:CNN14",
+    "efficientnet-b0": "slvr.model.encoders.efficientnet:EfficientNet",
 }
 """Name -> where its class is; imported on use."""

@@ -5,5 +5,8 @@ OBJECTIVES = {
     "simsiam": "slvr.model.objectives.simsiam:SimSiam",
     "mlap": "slvr.model.objectives.mlap:MLAP",
     "augself": "slvr.model.objectives.augself:AugSelf",
+    "k22": "slvr.model.objectives.k22:K22",
+    "cola": "slvr.model.objectives.k22:COLA",
+    "cola-frame": "slvr.model.objectives.k22:ClipFrame",
 }
 """Name -> where its class is; imported on use."""

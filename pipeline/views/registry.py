@@ -3,6 +3,7 @@
 VIEWS = {
     "chains": "slvr.pipeline.views.chains:Chains",
     "channels": "slvr.pipeline.views.channels:Channels",
+    "crops": "slvr.pipeline.views.crops:Crops",
 }
 """Name -> `package.module:Class`, imported on use."""
 SPEC_AUGMENT = {"spec_augment": "slvr.pipeline.views.spectra:SpecAugmented"}
