@@ -82,6 +82,7 @@ class ClipPlan:
         notes: sentences for the user, printed before the work starts.
         extra: what the manifest holds besides, for example class splits.
         expected: what a complete data set gives, or None where nobody has counted.
+        derived_from: what the clips are computed from, as `slvr.shards.manifest` holds it.
     """
 
     clips: tuple[Clip, ...]
@@ -90,6 +91,7 @@ class ClipPlan:
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     expected: Expected | None = None
+    derived_from: Mapping[str, str] = field(default_factory=dict)
 
 
 class Recipe(Protocol):

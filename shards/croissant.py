@@ -63,6 +63,10 @@ def croissant(manifest: Manifest) -> str:
         "citeAs": manifest.citation,
         "url": manifest.homepage,
         "version": manifest.recipe_version,
+        "isBasedOn": [
+            {"@type": "sc:CreativeWork", "name": name, "identifier": f"sha256:{digest}"}
+            for name, digest in sorted(manifest.derived_from.items())
+        ],
     }
     files: list[dict[str, Any]] = [
         {

@@ -40,6 +40,9 @@ class Description:
     """Label vocabulary: label -> name for people, in the order of the class index."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What a recipe adds, for example class splits."""
+    derived_from: Mapping[str, str] = field(default_factory=dict)
+    """What the clips were computed from: what it is (`shards`, `separator`) -> its SHA-256, of a
+    shard directory its fingerprint. Empty where the clips come from the outside."""
 
 
 @dataclass(frozen=True, kw_only=True)

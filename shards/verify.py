@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from slvr.shards.audio import decode, pcm_sha256
 from slvr.shards.clip import OK, STATUSES
+from slvr.shards.columns import from_cells
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
 from slvr.shards.manifest import ShardInfo
 from slvr.shards.read import ShardDirectory
-from slvr.shards.rows import CLIPS
+from slvr.shards.rows import CLIP_COLUMNS, CLIPS, COLUMNS, read_table
 from slvr.shards.write import index_line, index_text
 
 Samples = dict[str, dict[str, tuple[int, bytes]]]
@@ -43,11 +46,10 @@ def verify(
         on_shard: called with the name of each shard before it is read.
     """
     damages = list(_check_table(directory))
-    if any(damage.file == CLIPS for damage in damages):
-        rows = None
-    else:
-        rows = directory.rows()
-        damages += _check_counts(directory, rows)
+    table = None
+    if not any(damage.file == CLIPS for damage in damages):
+        table = read_table(directory.path / CLIPS)
+        damages += _check_counts(directory, table)
     damages += _check_croissant(directory)
     named = {shard.name for shard in directory.manifest.shards}
     for tar in sorted(directory.path.glob("*.tar")):
@@ -55,7 +57,7 @@ def verify(
             damages.append(Damage(tar.name, "stale manifest: it does not name this shard"))
     for shard in directory.manifest.shards:
         on_shard(shard.name)
-        damages += _check_shard(directory.path / shard.name, shard, directory.manifest.codec, rows)
+        damages += _check_shard(directory.path / shard.name, shard, directory.manifest.codec, table)
     return damages
 
 
@@ -67,12 +69,13 @@ def _check_table(directory: ShardDirectory) -> Iterator[Damage]:
     if file_sha256(path) != directory.manifest.clips_sha256:
         yield Damage(CLIPS, "stale manifest or changed table: its SHA-256 is not the manifest's")
         try:
-            directory.rows()
+            read_table(path)
         except ValueError as error:
             yield Damage(CLIPS, str(error).removeprefix(f"{path}: "))
 
 
-def _check_counts(directory: ShardDirectory, rows: pd.DataFrame) -> Iterator[Damage]:
+def _check_counts(directory: ShardDirectory, table: pa.Table) -> Iterator[Damage]:
+    rows = table.select(["key", "split", "status"]).to_pandas()
     found = {split: dict(Counter(part["status"])) for split, part in rows.groupby("split")}
     stated = {split: dict(counts) for split, counts in directory.manifest.counts.items()}
     if found != stated:
@@ -92,7 +95,7 @@ def _check_croissant(directory: ShardDirectory) -> Iterator[Damage]:
 
 
 def _check_shard(
-    path: Path, shard: ShardInfo, codec: str, rows: pd.DataFrame | None
+    path: Path, shard: ShardInfo, codec: str, table: pa.Table | None
 ) -> Iterator[Damage]:
     if not path.is_file():
         yield Damage(shard.name, "missing")
@@ -132,14 +135,16 @@ def _check_shard(
                 f"cut between members: clip {key} has {found}, expected {codec}, json",
             )
     yield from _check_index(path.with_suffix(".idx"), whole, codec)
-    if rows is not None:
-        yield from _check_rows(shard.name, whole, codec, rows)
+    if table is not None:
+        yield from _check_rows(shard.name, whole, codec, table)
 
 
 def _sample_damage(audio: bytes, fields: bytes) -> str:
     """What is wrong with a sample in itself, or nothing."""
     try:
         stated = json.loads(fields)
+        if not isinstance(stated, dict):
+            return "its .json holds no object"
         pcm = decode(audio)
     except ValueError as error:
         return str(error)
@@ -162,17 +167,34 @@ def _check_index(path: Path, samples: Samples, codec: str) -> Iterator[Damage]:
         yield Damage(path.name, "stale: it is not the index of its shard")
 
 
-def _check_rows(name: str, samples: Samples, codec: str, rows: pd.DataFrame) -> Iterator[Damage]:
-    expected = rows[(rows["shard"] == name) & (rows["status"] == OK)].set_index("key")
-    for key in expected.index.difference(list(samples)):
+def _check_rows(name: str, samples: Samples, codec: str, table: pa.Table) -> Iterator[Damage]:
+    of_shard = pc.and_(pc.equal(table["shard"], name), pc.equal(table["status"], OK))
+    expected = {cells["key"]: cells for cells in table.filter(of_shard).to_pylist()}
+    for key in sorted(expected.keys() - samples.keys()):
         yield Damage(name, f"row without clip: {CLIPS} has {key}, the shard has not")
     for key, members in samples.items():
-        if key not in expected.index:
+        if key not in expected:
             yield Damage(name, f"clip without row: the shard has {key}, {CLIPS} has not")
             continue
-        row = expected.loc[key]
+        row = expected[key]
         offset, audio = members[codec]
         if (offset, len(audio)) != (row["audio_offset_bytes"], row["audio_length_bytes"]):
             yield Damage(name, f"clip {key} is not at the place that {CLIPS} gives")
-        if row["pcm_sha256"].encode() not in members["json"][1]:
-            yield Damage(name, f"clip {key} has another SHA-256 in {CLIPS}")
+        if other := _other_fields(members["json"][1], row):
+            yield Damage(name, f"clip {key} has other {', '.join(other)} in {CLIPS}")
+
+
+def _other_fields(fields: bytes, row: dict[str, Any]) -> list[str]:
+    """Names of the fields that a sample and its row say different things of."""
+    try:
+        stated = dict(json.loads(fields))
+        known = from_cells(COLUMNS, row)
+    except (ValueError, TypeError) as error:
+        return [f"words, one of them no JSON ({error}),"]
+    names = (each.name for each in CLIP_COLUMNS if each.in_sample)
+    return [name for name in names if _text(stated.get(name)) != _text(known[name])]
+
+
+def _text(value: Any) -> str:
+    """Equal for equal values of equal types: a pitch of 60 is neither 60.0 nor "60"."""
+    return json.dumps(value, sort_keys=True)

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "eval": {"command", "pipeline", "model", "shards"},
 }
 BASE = {"recipe", "decode", "expected", "download", "crew", "measure", "names", "endings"}
-SOURCES_OF_CLIPS = {"archives", "youtube", "mirrors"}
+SOURCES_OF_CLIPS = {"archives", "youtube", "mirrors", "hear"}
 MAY_IMPORT_IN_INGEST = {
     "expected": set(),
     "download": set(),
@@ -36,6 +36,7 @@ MAY_IMPORT_IN_INGEST = {
     "measure": {"crew"},
     **dict.fromkeys((*SOURCES_OF_CLIPS, "building"), BASE),
     "mirrors": BASE | {"archives"},  # zips
+    "hear": BASE | {"archives"},
     "synthesis": set(),
     "recipes": BASE | SOURCES_OF_CLIPS | {"synthesis"},
     "all_sets": BASE | SOURCES_OF_CLIPS | {"recipes"},

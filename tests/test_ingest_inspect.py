@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from conftest import described
 from slvr.ingest.cli import main
 from slvr.ingest.looks.inspect import N_LEVELS, envelope, level_db, log_mel_db, page
+from slvr.shards.audio import with_audio
+from slvr.shards.clip import Clip, Event, Source
 from slvr.shards.read import ShardDirectory
+from slvr.shards.write import ShardWriter, finish
 
 MakeDirectory = Callable[..., ShardDirectory]
 
@@ -95,6 +99,36 @@ def test_it_says_what_is_there_and_what_is_not(make_directory: MakeDirectory) ->
     assert 8 <= read.count(" · 1 event ") <= 15
     assert html.count("<audio") == html.count("<polygon") == html.count("<img") == 24
     assert 'href="' not in html and "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_events_are_shown_where_they_are(tmp_path: Path) -> None:
+    events = (Event("bark", 0.25, 0.5), Event("bark", 1.5, 9.0), Event("siren", 1.0, 1.0))
+    clip = Clip("a", "train", Source("made"), events=(*events, Event("late", 10.5, 11.0)))
+    with ShardWriter(tmp_path, "train-000000", "train", "flac") as writer:
+        writer.write(with_audio(clip, tone(0.5, seconds=12.0), "flac"))
+    assert writer.info is not None
+    labels = {"bark": "dog bark"}
+    about = described("made", labels=labels, derived_from={"separator": "5e9a"})
+    finish(tmp_path, writer.rows, [writer.info], about)
+    html = page(ShardDirectory.open(tmp_path))
+    read = text(html)
+    assert "4 events in 1 of 1 clips." in read and "All labels dog bark 2 siren 1 late" in read
+    assert "Shortest 0 s, median 0.375 s, longest 7.5 s." in read
+    lanes = re.findall(r'<i title="(.*?), (.*?)" style="(left:.*?)"', html)
+    assert lanes == [
+        ("dog bark", "0.250 to 0.500 s", "left:2.50%;width:2.50%"),
+        ("dog bark", "1.500 to 9.000 s", "left:15.00%;width:75.00%"),
+        ("siren", "1.000 to 1.000 s", "left:10.00%;width:0.00%"),
+    ], "of the first 10 s"
+    assert "from separator, sha256 5e9a" in read
+
+
+def test_events_without_a_length_are_shown(make_directory: MakeDirectory) -> None:
+    directory = make_directory(n_clips=1)
+    rows = directory.rows()
+    rows["events"] = [[{"label": "x", "start_s": 0.1, "end_s": 0.1}]] * len(rows)
+    directory.rows = lambda: rows
+    assert "Shortest 0 s, median 0 s, longest 0 s." in text(page(directory))
 
 
 def test_many_labels_are_shown_from_both_ends(make_directory: MakeDirectory) -> None:
@@ -209,7 +243,7 @@ def test_a_browser_shows_and_plays_it(make_directory: MakeDirectory, tmp_path: P
     found = json.loads(match[1])
     assert sorted(found["durations_s"]) == pytest.approx([0.5] * 12 + [10.0] * 12, abs=0.01)
     assert sorted(set(found["images"])) == [28, 256]
-    assert found["n_waves"] == 24 and found["n_columns"] == 80
+    assert found["n_waves"] == 24 and found["n_columns"] == 120
     assert found["right"] <= 360, "something is wider than a phone"
     assert found["fetched"] == []
 

@@ -7,6 +7,7 @@ import pytest
 
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
+from slvr.shards.manifest import Manifest
 from slvr.shards.read import ShardDirectory
 from slvr.shards.rows import CLIPS, CLIPS_SCHEMA, COLUMNS
 
@@ -58,6 +59,18 @@ def test_it_says_what_the_manifest_says_but_the_date_that_nobody_knows(
     assert [field.description for field in clips.fields] == [each.description for each in COLUMNS]
     assert len(metadata.ctx.issues.warnings) == 1
     assert "datePublished" in metadata.ctx.issues.report()
+
+
+def test_it_says_what_the_clips_were_computed_from(make_directory: MakeDirectory) -> None:
+    manifest = make_directory().manifest
+    derived = dataclasses.replace(manifest, derived_from={"shards": "aa", "separator": "bb"})
+    stated = json.loads(croissant(derived))
+    assert not mlc.Dataset(jsonld=stated).metadata.ctx.issues.errors
+    assert [(work["name"], work["identifier"]) for work in stated["isBasedOn"]] == [
+        *(("separator", "sha256:bb"), ("shards", "sha256:aa")),
+    ]
+    assert "isBasedOn" not in json.loads(croissant(manifest))
+    assert Manifest.from_json(derived.to_json(), "here") == derived
 
 
 def test_every_file_is_named_with_its_hash(make_directory: MakeDirectory) -> None:

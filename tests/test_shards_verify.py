@@ -2,6 +2,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -78,6 +79,39 @@ def test_row_without_clip_and_clip_without_row(make_directory: MakeDirectory) ->
     for name in ("train-000001.tar", "train-000001.idx"):
         (other.path / name).write_bytes((make_directory(f"x{name}").path / name).read_bytes())
     assert "clip without row: the shard has clip_0011" in damages(other)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("events", [{"label": "click", "start_s": 0.05, "end_s": 0.3}]),
+        ("attributes", '{"level_db": 0.0, "pitch": "0", "speaker": "0"}'),
+        ("labels", ["class_0", "class_1"]),
+        ("start_s", 0.5),
+        ("licence", "CC0-1.0"),
+        ("attributes", "no JSON"),
+    ],
+)
+def test_a_table_that_says_something_else_than_the_samples(
+    make_directory: MakeDirectory, field: str, value: object
+) -> None:
+    directory = make_directory()
+    before = directory.manifest.clips_sha256
+    table = pq.read_table(directory.path / CLIPS)
+    cells = table.to_pylist()
+    changed = next(cell for cell in cells if cell["key"] == "clip_0000")
+    assert changed[field] != value
+    changed[field] = value
+    pq.write_table(pa.Table.from_pylist(cells, schema=table.schema), directory.path / CLIPS)
+    for name in ("dataset.json", CROISSANT):
+        text = (directory.path / name).read_text()
+        (directory.path / name).write_text(
+            text.replace(before, file_sha256(directory.path / CLIPS))
+        )
+    what = "words, one of them no JSON" if value == "no JSON" else field
+    found = damages(directory)
+    assert found.startswith(f"{TAR}: clip clip_0000 has other {what}")
+    assert found.endswith("in clips.parquet") and "\n" not in found
 
 
 def test_stale_manifest(make_directory: MakeDirectory) -> None:

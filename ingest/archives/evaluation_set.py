@@ -15,11 +15,10 @@ from typing import ClassVar
 
 from slvr.command.line import sentence
 from slvr.ingest.archives.class_splits import ClassSplits, download_class_splits, read_json
-from slvr.ingest.archives.files import Files, open_files
+from slvr.ingest.archives.files import Files, decoded_member, open_files
 from slvr.ingest.archives.find import find_volumes
 from slvr.ingest.archives.selection import Sample, Selection
 from slvr.ingest.archives.volume import Volume
-from slvr.ingest.decode import decoded_clip
 from slvr.ingest.download import PATIENT, QUICK, RemoteFile, download
 from slvr.ingest.expected import Expected
 from slvr.ingest.recipe import ClipPlan
@@ -168,10 +167,4 @@ class EvaluationSet(ABC):
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """Decodes one file."""
-        try:
-            content = open_files(self._volumes, self.MEMBER).read(clip.source.uri)
-        except KeyError:
-            return clip.failed("missing", "no_file", clip.source.uri)
-        except ValueError as error:
-            return clip.failed("corrupt", "damaged_archive", str(error))
-        return decoded_clip(clip, content, codec, max_s=3600.0)
+        return decoded_member(self._volumes, self.MEMBER, clip, clip.source.uri, codec)

@@ -6,9 +6,10 @@ from threading import Lock
 
 from slvr.ingest.archives.find import open_volume
 from slvr.ingest.archives.volume import Volume
-from slvr.ingest.decode import declared_duration_s
+from slvr.ingest.decode import declared_duration_s, decoded_clip
 from slvr.ingest.measure import durations_s
 from slvr.ingest.names import printable
+from slvr.shards.clip import Clip
 
 LFS_POINTER = "version https://git-lfs.github.com/spec/"
 """What a clone without Git LFS holds in place of each large file begins with this."""
@@ -37,6 +38,11 @@ class Files:
                         f"{match[1]} is in {place[0]} ({place[1]}) and in {volume} ({name}); leave "
                         "one of them there"
                     )
+
+    @property
+    def others(self) -> list[str]:
+        """Paths of the files that are no clips."""
+        return [name for _, name in self._others]
 
     def read(self, uri: str) -> bytes:
         """The content of an audio file.
@@ -80,6 +86,19 @@ class Files:
 
 def _duration_s(volumes: tuple[Volume, ...], member: str, uri: str) -> float | None:
     return declared_duration_s(open_files(volumes, member).read(uri))
+
+
+def decoded_member(
+    volumes: tuple[Volume, ...], member: str, clip: Clip, uri: str, codec: str
+) -> Clip:
+    """The planned clip with the audio of a file of these volumes, or as a failure."""
+    try:
+        content = open_files(volumes, member).read(uri)
+    except KeyError:
+        return clip.failed("missing", "no_file", uri)
+    except ValueError as error:
+        return clip.failed("corrupt", "damaged_archive", str(error))
+    return decoded_clip(clip, content, codec, max_s=3600.0)
 
 
 @functools.cache

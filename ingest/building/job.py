@@ -147,6 +147,7 @@ def build(
             sample_rate_hz=SAMPLE_RATE_HZ,
             labels=plan.labels,
             extra=plan.extra,
+            derived_from=plan.derived_from,
         )
         finish(out, outcome.rows, outcome.shards, about)
     return outcome

@@ -4,6 +4,7 @@ Letters: T samples, C columns of a picture, M mel bands, L frames, F frequencies
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -58,8 +59,9 @@ def page(directory: ShardDirectory, seed: int = 0) -> str:
         availability=_availability(rows),
         durations=_durations(seconds) if len(there) else None,
         levels=_levels(levels_db, len(there)) if len(there) else None,
-        labels=_labels(directory, there),
+        labels=_labels(directory, there["labels"]),
         labels_note=f"{len(manifest.labels):,} labels; a clip with several counts for each.",
+        events=_events(directory, there),
         clips=[_clip(directory, there.iloc[i], dataset[i]) for i in shown],
         n_ok=len(there),
         seed=seed,
@@ -71,6 +73,7 @@ def page(directory: ShardDirectory, seed: int = 0) -> str:
             "licence": manifest.licence,
             "citation": manifest.citation,
             "homepage": manifest.homepage,
+            **{f"from {name}, sha256": value for name, value in manifest.derived_from.items()},
             "dataset.json sha256": directory.fingerprint,
         },
     )
@@ -132,7 +135,7 @@ def _durations(seconds: Floats) -> dict[str, Any]:
         f"Shortest {seconds.min():.3g} s, median {np.median(seconds):.3g} s, longest "
         f"{seconds.max():.4g} s."
     )
-    quarter = np.quantile(seconds, 0.99) / 4
+    quarter = max(np.quantile(seconds, 0.99) / 4, 1e-3)  # events may have no length at all
     decade = 10.0 ** np.floor(np.log10(quarter))
     limit = (
         4 * decade * next(n for n in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if n * decade >= quarter)
@@ -155,11 +158,27 @@ def _levels(levels_db: Floats, n_clips: int) -> dict[str, Any]:
     return _histogram(levels_db, np.linspace(LOWEST_DB, 0, 41), "dB", note)
 
 
-def _labels(directory: ShardDirectory, there: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+def _events(directory: ShardDirectory, there: pd.DataFrame) -> dict[str, Any] | None:
+    """Events per label and their lengths, or nothing where no clip has one."""
+    of_clips = [(event["label"] for event in events) for events in there["events"]]
+    lengths_s = [e["end_s"] - e["start_s"] for events in there["events"] for e in events]
+    if not lengths_s:
+        return None
+    n_with = int((there["events"].map(len) > 0).sum())
+    return {
+        "bars": _labels(directory, of_clips),
+        "durations": _durations(np.array(lengths_s)),
+        "note": f"{len(lengths_s):,} events in {n_with:,} of {len(there):,} clips.",
+    }
+
+
+def _labels(
+    directory: ShardDirectory, of_clips: Iterable[Iterable[str]]
+) -> dict[str, list[dict[str, Any]]]:
     """Caption -> bars: all labels, or where there are many the most frequent and the rarest."""
     names = directory.manifest.labels
     counts = Counter(dict.fromkeys(names, 0))
-    for labels in there["labels"]:
+    for labels in of_clips:
         counts.update(labels)
     ordered = [(names.get(label, label), n) for label, n in counts.most_common()]
     if not ordered:
@@ -199,11 +218,31 @@ def _clip(
         "facts": facts,
         "source": source,
         "link": source.startswith(("https://", "http://")),
+        "lanes": _lanes(directory, row["events"], len(head) / rate_hz),
         "n_columns": len(low) - 1,
         "outline": " ".join(f"{x},{y:.3f}" for x, y in outline),
         "picture": spectrum_url(log_mel_db(head, rate_hz), 0.0, RANGE_DB),
         "sound": sound_url(head, rate_hz),
     }
+
+
+def _lanes(
+    directory: ShardDirectory, events: list[dict[str, Any]], shown_s: float
+) -> list[dict[str, Any]]:
+    """One lane for each label with an event in the first shown_s seconds, and its bars in it."""
+    lanes: dict[str, list[dict[str, Any]]] = {}
+    for event in sorted(events, key=lambda event: event["start_s"]):
+        start_s, end_s = event["start_s"], min(event["end_s"], shown_s)
+        if start_s < shown_s:
+            lanes.setdefault(event["label"], []).append(
+                {
+                    "left": 100 * start_s / shown_s,
+                    "width": 100 * (end_s - start_s) / shown_s,
+                    "title": f"{start_s:.3f} to {event['end_s']:.3f} s",
+                }
+            )
+    names = directory.manifest.labels
+    return [{"name": names.get(label, label), "bars": bars} for label, bars in lanes.items()]
 
 
 def envelope(pcm: npt.NDArray[np.int16], n_columns: int = 300) -> tuple[Floats, Floats]:

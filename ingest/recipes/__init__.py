@@ -11,6 +11,7 @@ from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.recipes.esc50 import ESC50
 from slvr.ingest.recipes.folder import Folder
 from slvr.ingest.recipes.fsdkaggle18 import FSDKaggle18
+from slvr.ingest.recipes.hear import Hear
 from slvr.ingest.recipes.nsynth import NSynth
 from slvr.ingest.recipes.speechcommands import SpeechCommands
 from slvr.ingest.recipes.voxceleb1 import VoxCeleb1
@@ -29,5 +30,6 @@ RECIPES: dict[str, type[Recipe]] = {
     "demo": Demo,
     "folder": Folder,
     "audioset": AudioSet,
+    "hear": Hear,
     **EVALUATION_SETS,
 }
