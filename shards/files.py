@@ -15,8 +15,15 @@ class AtomicFile:
     an exception it is removed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, synced: bool = True) -> None:
+        """Touches nothing yet.
+
+        Args:
+            path: its final name.
+            synced: is whole after a power cut, too; without, only after a killed process.
+        """
         self.path = path
+        self.synced = synced
         self.temporary = path.with_name(f".{path.name}.partial")
 
     def __enter__(self) -> Path:
@@ -26,11 +33,12 @@ class AtomicFile:
         if kind is not None:
             self.temporary.unlink(missing_ok=True)
             return
-        descriptor = os.open(self.temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if self.synced:
+            descriptor = os.open(self.temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         self.temporary.replace(self.path)
 
 
