@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import IO
 
-import fsspec
-
 
 class AtomicFile:
     """A file that appears under its name complete or not at all.
@@ -68,6 +66,8 @@ def open_file(location: str) -> IO[bytes]:
     """
     if not is_remote(location):
         return Path(location).open("rb")
+    import fsspec  # noqa: PLC0415 - slow to import, and every worker process would
+
     try:
         file: IO[bytes] = fsspec.open(location, "rb").open()
         return file
