@@ -1,6 +1,7 @@
 """`ingest audioset` through several exits: proxies on this machine that forward or refuse."""
 
 import base64
+import contextlib
 import pickle
 import shutil
 import sqlite3
@@ -10,7 +11,6 @@ import time
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,8 +35,14 @@ def through(*proxies: str) -> tuple[str, ...]:
     return tuple(text for url in proxies for text in ("--proxy", url))
 
 
+def listed_at(folder: Path, n: int) -> tuple[str, ...]:
+    """The lists by their whole paths, for runs in this process."""
+    given = lists(folder, n)
+    return tuple(str(folder / text) if text.endswith(".csv") else text for text in given)
+
+
 def exits_of(out: Path) -> list[tuple[str, int, int, int]]:
-    with closing(sqlite3.connect(out / LEDGER)) as db:
+    with contextlib.closing(sqlite3.connect(out / LEDGER)) as db:
         return db.execute("SELECT name, ok, refused, closed FROM exits ORDER BY number").fetchall()
 
 
@@ -85,6 +91,30 @@ def test_the_run_stops_when_all_exits_are_closed_and_goes_on_later(tmp_path: Pat
             [(0, 2, 1), (4, 0, 0)],  # another one was on its way
         )
     assert set(statuses(tmp_path / "s").values()) == {"ok"}
+
+
+def test_what_one_country_is_not_offered_comes_through_another(tmp_path: Path) -> None:
+    """What is deleted or private is so everywhere: nobody else is asked."""
+    named = listed_at(tmp_path, 6)
+    private = Route(b"This is a private video", fault="status", status=404)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serve(routes_of(6, v1=private)))
+        abroad, *offered = (stack.enter_context(proxy(status)) for status in (451, None, None))
+        line = audioset(server, named, str(tmp_path / "s"), "--workers", "2")
+        urls = (abroad.url(), *(each.url() for each in offered))
+        assert cli.main([*line, *through(*urls)]) == 0
+        found = statuses(tmp_path / "s")
+        assert found.pop(video(1)) == "gone" and set(found.values()) == {"ok"}
+        tried = Counter((key, status) for key, status, _ in attempts(tmp_path / "s"))
+        assert tried[f"Y{video(1)}", "gone"] == 1 and set(tried.values()) == {1}
+        assert 1 <= sum(status == "geo" for _, status in tried) <= 6
+        for each in offered:
+            each.refuses = 451
+        line[line.index("--out") + 1] = str(tmp_path / "t")
+        assert cli.main([*line, *through(*urls)]) == 1
+        assert set(statuses(tmp_path / "t").values()) == {"geo"}
+        tried = Counter((key, status) for key, status, _ in attempts(tmp_path / "t"))
+        assert set(tried.values()) == {3}  # each exit once
 
 
 def test_status_says_until_when_an_exit_is_closed(tmp_path: Path) -> None:
