@@ -8,10 +8,10 @@ import os
 import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-import docstring_parser
-from jsonargparse import ActionYesNo, ArgumentParser
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 DONE, FAILED, USAGE, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
 """Exit codes: done; more failures than allowed, or a failed check; usage; Ctrl-C; nobody reads our
@@ -24,15 +24,17 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM asked to stop, for example a cluster that takes the machine back."""
 
 
-def new_parser(prog: str, description: str) -> ArgumentParser:
+def new_parser(prog: str, description: str) -> "ArgumentParser":
     """A parser that also takes `--config FILE` with the same names as the flags."""
+    from jsonargparse import ArgumentParser  # noqa: PLC0415 - worker processes parse nothing
+
     parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
     return parser
 
 
 def add_options(
-    parser: ArgumentParser,
+    parser: "ArgumentParser",
     config: type[Any],
     *,
     positional: bool = False,
@@ -52,6 +54,9 @@ def add_options(
         only: fields that alone are added, none of them required, and None (a tuple: empty) where
             they are not given; each with the sentence that says what this means.
     """
+    import docstring_parser  # noqa: PLC0415 - worker processes parse nothing
+    from jsonargparse import ActionYesNo  # noqa: PLC0415
+
     helps = {
         parameter.arg_name: parameter.description
         for base in reversed(config.__mro__)

@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
-
-from jsonargparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from slvr.command.line import (
     DONE,
@@ -28,6 +26,9 @@ from slvr.ingest.recipe import OnlineRecipe, Recipe
 from slvr.ingest.recipes import RECIPES
 from slvr.shards.clip import OK, UNSETTLED
 from slvr.shards.copies import count_copies
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
 
 CACHE = Path("~/.cache/slvr")
 
@@ -98,7 +99,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return exit_code("ingest", lambda: run(build(recipe_type, values), build(Output, values)))
 
 
-def _parser(given: Sequence[str]) -> ArgumentParser:
+def _parser(given: Sequence[str]) -> "ArgumentParser":
     """The parser of every command; reading the docstrings of every recipe would take 0.2 s."""
     parser = new_parser("ingest", "Audio -> WebDataset shards that can be rebuilt and checked.")
     commands = parser.add_subcommands(required=True, dest="command")
@@ -136,7 +137,7 @@ def _retry_options() -> list[tuple[type[Recipe], dict[str, str]]]:
     return taken
 
 
-def _given_anew(values: Namespace) -> dict[str, Any]:
+def _given_anew(values: "Namespace") -> dict[str, Any]:
     """The recipes' options that stand on the command line of `retry`."""
     found = {name: values[name] for _, sentences in _retry_options() for name in sentences}
     return {

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import IO
 
-import fsspec
-
 
 class AtomicFile:
     """A file that appears under its name complete or not at all.
@@ -15,8 +13,15 @@ class AtomicFile:
     an exception it is removed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, synced: bool = True) -> None:
+        """Touches nothing yet.
+
+        Args:
+            path: its final name.
+            synced: is whole after a power cut, too; without, only after a killed process.
+        """
         self.path = path
+        self.synced = synced
         self.temporary = path.with_name(f".{path.name}.partial")
 
     def __enter__(self) -> Path:
@@ -26,11 +31,12 @@ class AtomicFile:
         if kind is not None:
             self.temporary.unlink(missing_ok=True)
             return
-        descriptor = os.open(self.temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if self.synced:
+            descriptor = os.open(self.temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         self.temporary.replace(self.path)
 
 
@@ -60,6 +66,8 @@ def open_file(location: str) -> IO[bytes]:
     """
     if not is_remote(location):
         return Path(location).open("rb")
+    import fsspec  # noqa: PLC0415 - slow to import, and every worker process would
+
     try:
         file: IO[bytes] = fsspec.open(location, "rb").open()
         return file

@@ -1,6 +1,7 @@
 """`ingest audioset` through several exits: proxies on this machine that forward or refuse."""
 
 import base64
+import contextlib
 import pickle
 import shutil
 import sqlite3
@@ -9,9 +10,10 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -35,20 +37,49 @@ def through(*proxies: str) -> tuple[str, ...]:
     return tuple(text for url in proxies for text in ("--proxy", url))
 
 
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def ingest(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Callable[..., Done]:
+    """Runs the command in this process and in tmp_path: starting one takes longer than its work."""
+    monkeypatch.chdir(tmp_path)
+
+    def work(*line: str) -> Done:
+        caplog.clear()
+        code = cli.main(line)
+        told = capsys.readouterr()
+        return Done(code, told.out, told.err + caplog.text)
+
+    return work
+
+
 def exits_of(out: Path) -> list[tuple[str, int, int, int]]:
-    with closing(sqlite3.connect(out / LEDGER)) as db:
+    with contextlib.closing(sqlite3.connect(out / LEDGER)) as db:
         return db.execute("SELECT name, ok, refused, closed FROM exits ORDER BY number").fetchall()
 
 
-def test_one_refusing_exit_leaves_no_clip_blocked_and_costs_few_requests(tmp_path: Path) -> None:
+def test_one_refusing_exit_leaves_no_clip_blocked_and_costs_few_requests(
+    tmp_path: Path, ingest: Callable[..., Done]
+) -> None:
     """The order of arrival does not matter: the bytes are those of a run without proxies."""
-    listed = lists(tmp_path, 30)
-    with serve(routes_of(30)) as server, proxy() as healthy, proxy(429) as refusing:
-        line = audioset(server, listed, "s", "--workers", "4", "--shard-mb", "0.4")
-        assert run("ingest", *line, cwd=tmp_path).returncode == 0
+    listed = lists(tmp_path, 20)
+    with serve(routes_of(20)) as server, proxy() as healthy, proxy(429) as refusing:
+        line = audioset(server, listed, "s", "--workers", "4", "--shard-mb", "0.25")
+        assert ingest(*line).returncode == 0
         alone = shard_bytes(tmp_path / "s")
         shutil.rmtree(tmp_path / "s")
-        done = run("ingest", *line, *through(refusing.url(), healthy.url()), cwd=tmp_path)
+        done = ingest(*line, *through(refusing.url(), healthy.url()))
         assert done.returncode == 0, done.stderr
         assert shard_bytes(tmp_path / "s") == alone and len(alone) > 4
         assert set(statuses(tmp_path / "s").values()) == {"ok"}
@@ -58,33 +89,61 @@ def test_one_refusing_exit_leaves_no_clip_blocked_and_costs_few_requests(tmp_pat
         assert f"refuses us at {refusing.url()} (rate_limit" in done.stderr
         first, second = exits_of(tmp_path / "s")
         assert first[:3] == (refusing.url(), 0, n_refused)
-        assert second == (healthy.url(), 30, 0, 0)
-        told = run("ingest", "status", "s", cwd=tmp_path).stdout
+        assert second == (healthy.url(), 20, 0, 0)
+        told = ingest("status", "s").stdout
         assert f"exit {refusing.url()}: no clips, 0 ok, {n_refused} refused" in told
-        assert f"exit {healthy.url()}: " in told and "clips an hour, 30 ok, 0 refused\n" in told
+        assert f"exit {healthy.url()}: " in told and "clips an hour, 20 ok, 0 refused\n" in told
 
 
-def test_the_run_stops_when_all_exits_are_closed_and_goes_on_later(tmp_path: Path) -> None:
+def test_the_run_stops_when_all_exits_are_closed_and_goes_on_later(
+    tmp_path: Path, ingest: Callable[..., Done]
+) -> None:
     listed = lists(tmp_path, 4)
     with serve(routes_of(4)) as server, proxy(429) as first, proxy(403) as second:
         line = audioset(server, listed, "s", "--max-blocked", "0")
         file = tmp_path / "exits.txt"
         file.write_text(f"# two\n{first.url()}\n\n{second.url()}\n")
         line += ["--proxy-file", "exits.txt"]
-        stopped = run("ingest", *line, cwd=tmp_path)
+        stopped = ingest(*line)
         assert stopped.returncode == 1 and "Traceback" not in stopped.stderr
         assert "; 1 more are open" in stopped.stderr
         assert "stopped: the source refuses us" in stopped.stderr
         assert "all 2 exits are closed" in stopped.stderr
-        told = run("ingest", "status", "s", cwd=tmp_path).stdout
+        told = ingest("status", "s").stdout
         assert told.count("refused, closed for this run") == 2
         second.refuses = None
-        assert run("ingest", *line, cwd=tmp_path).returncode == 0
+        assert ingest(*line).returncode == 0
         assert [row[1:] for row in exits_of(tmp_path / "s")] in (
             [(0, 1, 1), (4, 0, 0)],
             [(0, 2, 1), (4, 0, 0)],  # another one was on its way
         )
     assert set(statuses(tmp_path / "s").values()) == {"ok"}
+
+
+def test_what_one_country_is_not_offered_comes_through_another(
+    tmp_path: Path, ingest: Callable[..., Done]
+) -> None:
+    """What is deleted or private is so everywhere: nobody else is asked."""
+    named = lists(tmp_path, 5)
+    private = Route(b"This is a private video", fault="status", status=404)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serve(routes_of(5, v1=private)))
+        abroad, *offered = (stack.enter_context(proxy(status)) for status in (451, None, None))
+        line = audioset(server, named, "s", "--workers", "1")
+        urls = (abroad.url(), *(each.url() for each in offered))
+        assert ingest(*line, *through(*urls)).returncode == 0
+        found = statuses(tmp_path / "s")
+        assert found.pop(video(1)) == "gone" and set(found.values()) == {"ok"}
+        tried = Counter((key, status) for key, status, _ in attempts(tmp_path / "s"))
+        assert tried[f"Y{video(1)}", "gone"] == 1 and set(tried.values()) == {1}
+        assert 1 <= sum(status == "geo" for _, status in tried) <= 5
+        for each in offered:
+            each.refuses = 451
+        line[line.index("--out") + 1] = "t"
+        assert ingest(*line, *through(*urls)).returncode == 1
+        assert set(statuses(tmp_path / "t").values()) == {"geo"}
+        tried = Counter((key, status) for key, status, _ in attempts(tmp_path / "t"))
+        assert set(tried.values()) == {3}  # each exit once
 
 
 def test_status_says_until_when_an_exit_is_closed(tmp_path: Path) -> None:
@@ -115,7 +174,7 @@ SECRETS = ("hunter2", "anna", base64.b64encode(b"anna:hunter2secret").decode(), 
 
 
 def test_credentials_of_exits_reach_no_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ingest: Callable[..., Done]
 ) -> None:
     """Those of proxies that forward, refuse and are not there; with tracebacks, too."""
     monkeypatch.setenv("SLVR_TRACEBACK", "1")
@@ -137,8 +196,8 @@ def test_credentials_of_exits_reach_no_output(
         assert healthy.logins == {f"Basic {base64.b64encode(login.encode()).decode()}"}
         assert healthy.cookies == {"SID=SESSIONCOOKIE"} and None in refusing.cookies
         again = ("retry", "s", "--source-url", server.url("/{id}"), "--proxy-file", "exits.txt")
-        told.append(run("ingest", *again, *through(healthy.url()), cwd=tmp_path))
-        told.append(run("ingest", "status", "s", cwd=tmp_path))
+        told.append(ingest(*again, *through(healthy.url())))
+        told.append(ingest("status", "s"))
         dead = audioset(server, listed, "t", *through(f"http://{login}@127.0.0.1:9"))
         told.append(run("ingest", *dead, "--max-blocked", "0", cwd=tmp_path))
         assert told[-1].returncode == 1 and "Traceback" in told[-1].stderr

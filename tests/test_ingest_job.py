@@ -289,3 +289,18 @@ def test_the_spool_gives_back_what_is_settled(tmp_path: Path) -> None:
     assert (spool.get("a"), spool.get("b"), spool.get("c")) == (made, gone, None)
     spool.drop(["a"])
     assert (spool.get("a"), spool.get("b")) == (None, gone)
+
+
+def test_what_a_power_cut_left_in_the_spool_is_made_anew(tmp_path: Path) -> None:
+    """A file that was not synced may come back empty, cut off or with zeros in it."""
+    spool = Spool(tmp_path / "spool")
+    assert spool.keys() == frozenset()
+    planned = [Clip(key, "train", Source("u")) for key in "abcd"]
+    for clip in planned:
+        spool.put(with_audio(clip, np.arange(-50, 50, dtype=np.int16), "flac"), synced=False)
+    whole = (tmp_path / "spool" / "a").read_bytes()
+    for key, left in zip("bcd", (b"", whole[:-1], whole[:-9] + bytes(9)), strict=True):
+        (tmp_path / "spool" / key).write_bytes(left)
+    (tmp_path / "spool" / ".e.partial").write_bytes(whole[:9])
+    assert spool.keys() == {"a"}
+    assert [key in spool for key in "abcd"] == [True, False, False, False]

@@ -213,7 +213,7 @@ def test_the_published_subset_comes_from_a_mirror(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides = {video(0): "train", video(1): "validation", video(2): "train"}
-    monkeypatch.setattr("slvr.ingest.recipes.audioset.mtslvr_sides", lambda cache: sides)
+    monkeypatch.setattr("slvr.ingest.youtube.choice.mtslvr_sides", lambda cache: sides)
     listed(tmp_path)
     (tmp_path / "segments.csv").rename(tmp_path / "balanced_train_segments.csv")  # as in a cache
     copy = mirror(tmp_path / "in", "webdataset", sounds())

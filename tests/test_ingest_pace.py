@@ -193,3 +193,17 @@ def test_it_ends_when_every_exit_is_closed(clock: Clock) -> None:
     both.report(turn, "blocked", "rate_limit")
     with pytest.raises(RefusedError, match="at http://b:2; all 2 exits are closed"):
         both.wait()
+
+
+def test_elsewhere_is_an_exit_that_lets_us_in_and_was_not_asked(clock: Clock) -> None:
+    """For what is not offered in a country; nobody waits for a refusal to pass."""
+    three = Turns(Politeness(per_hour=300, refusal_wait_s=60), [*TWO, "http://c:3"])
+    for status in ("ok", "blocked"):
+        three.report(three.wait(), status)
+    turn = three.wait_elsewhere({0})
+    assert turn is not None and turn.through == 2 and clock.now_s == 1000
+    three.report(turn, "geo")
+    assert three.wait_elsewhere({0, 2}) is None
+    again = three.wait_elsewhere({2})  # an exit's own pace holds here, too
+    assert again is not None and again.through == 0 and clock.now_s == 1012
+    assert of_one(Politeness(None)).wait_elsewhere({0}) is None

@@ -6,9 +6,7 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import indexed_gzip
+from typing import Any, BinaryIO, cast
 
 from slvr.ingest.archives.volume import (
     Volume,
@@ -51,6 +49,8 @@ class TarReader:
         path = self.volume.paths[0]
         if not self.gzipped:
             return path.open("rb")
+        import indexed_gzip  # noqa: PLC0415 - slow to import, and every worker process would
+
         spacing = max(MIN_SPACING_BYTES, 2 * path.stat().st_size // SEEK_POINTS)
         options = {"index_file": str(points)} if points else {}
         file = indexed_gzip.IndexedGzipFile(
@@ -64,10 +64,11 @@ class TarReader:
         with self._open() as file:
             members = list(self._scan(file))
             check_repeated(self.volume, [name for name, _, _ in members])
-            if isinstance(file, indexed_gzip.IndexedGzipFile):
-                file.build_full_index()
+            if self.gzipped:
+                indexed = cast(Any, file)
+                indexed.build_full_index()
                 with AtomicFile(self.points_path) as temporary:
-                    file.export_index(str(temporary))
+                    indexed.export_index(str(temporary))
         with AtomicFile(self.members_path) as temporary:
             temporary.write_text(json.dumps(members), encoding="utf-8")
 

@@ -15,6 +15,10 @@ from slvr.ingest.crew import Crew, StoppedError
 from slvr.ingest.recipe import ClipFailure, OnlineRecipe, UsageError
 from slvr.shards.clip import UNSETTLED, Clip
 
+COUNTRIES = 4
+"""A clip that is not offered in a country is asked for through so many exits: at all of a hundred,
+such clips alone would double the requests."""
+
 
 class AttemptingMaker:
     """Makes clips in threads; what is settled lies in the spool and is not asked for again."""
@@ -39,21 +43,15 @@ class AttemptingMaker:
     def __call__(self, clip: Clip) -> Clip:
         """The clip, settled or as it failed for now, its audio in the spool.
 
-        A passing failure is tried again; a clip that was refused will go to another exit when it
-        is asked for once more.
+        A passing failure is tried again, and what is not offered in the country of one exit through
+        others; a clip that was refused will go to another exit when it is asked for once more.
 
         Raises:
             RefusedError: the source refuses the whole run.
         """
         if clip.key in self.spool:
             return clip
-        politeness = self.recipe.politeness
-        made = self._attempt(clip)
-        for n_failed in range(politeness.retries):
-            if made.status != "transient":
-                break
-            self.turns.sleep(politeness.backoff_s * 2**n_failed * random.uniform(0.5, 1.0))
-            made = self._attempt(clip)
+        made = self._tried(clip)
         if made.status not in UNSETTLED:
             self.spool.put(made)
         return dataclasses.replace(made, audio=None)
@@ -62,8 +60,30 @@ class AttemptingMaker:
         """What a call gave, with its audio."""
         return self.spool.get(made.key) or made
 
-    def _attempt(self, clip: Clip) -> Clip:
-        turn = self.turns.wait(self._failed_at.get(clip.key, ()))
+    def _tried(self, clip: Clip) -> Clip:
+        """What came of the last attempt that is worth its while."""
+        politeness = self.recipe.politeness
+        turn: Turn | None = self.turns.wait(self._failed_at.get(clip.key, ()))
+        not_offered_at: set[int] = set()
+        n_failed = 0
+        while turn is not None:
+            made = self._attempt(clip, turn)
+            if made.status == "geo":
+                not_offered_at.add(turn.through)
+            elif made.status == "transient" and n_failed < politeness.retries:
+                self.turns.sleep(politeness.backoff_s * 2**n_failed * random.uniform(0.5, 1.0))
+                n_failed += 1
+            else:
+                break
+            if not not_offered_at:
+                turn = self.turns.wait(self._failed_at.get(clip.key, ()))
+            elif len(not_offered_at) < COUNTRIES:
+                turn = self.turns.wait_elsewhere(not_offered_at)
+            else:
+                break
+        return made
+
+    def _attempt(self, clip: Clip, turn: Turn) -> Clip:
         started_s = time.time()
         retry_after_s = None
         try:

@@ -69,5 +69,5 @@ def _kept(recipe: CopiedRecipe, codec: str, spool: Spool, item: tuple[Clip, Any]
 
 
 def _put(spool: Spool, clip: Clip) -> int:
-    spool.put(clip)
+    spool.put(clip, synced=False)
     return 1

@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from slvr.ingest.building.pace import Pace
+from slvr.ingest.building.pace import REFUSING, Pace
 from slvr.ingest.crew import StoppedError
 from slvr.ingest.recipe import Politeness
 
@@ -59,16 +59,31 @@ class Turns:
             RefusedError: the source went on refusing at every exit.
             StoppedError: the run is over.
         """
+        turn = self._wait(lambda: self._candidates(failed_at))
+        assert turn is not None  # where no exit is left, the run is over
+        return turn
+
+    def wait_elsewhere(self, asked: Collection[int]) -> Turn | None:
+        """Waits as `wait` does, for an exit that lets us in and is none of these.
+
+        None where there is none: nobody waits for a refusal to pass.
+
+        Raises:
+            RefusedError: see `wait`.
+            StoppedError: see `wait`.
+        """
+        return self._wait(lambda: self._letting_in(asked))
+
+    def _wait(self, candidates: Callable[[], list[int]]) -> Turn | None:
         with self._changed:
             while True:
                 if self._end is not None:
                     raise self._end
                 now_s = time.monotonic()
-                ready = {
-                    n: at_s
-                    for n in self._candidates(failed_at)
-                    if (at_s := self._paces[n].ready_s) is not None
-                }
+                numbers = candidates()
+                if not numbers:
+                    return None
+                ready = {n: at_s for n in numbers if (at_s := self._paces[n].ready_s) is not None}
                 if open_now := [n for n, at_s in ready.items() if at_s <= now_s]:
                     n = min(open_now, key=self._load)
                     return Turn(n, self._paces[n].take())
@@ -77,6 +92,14 @@ class Turns:
     def _load(self, n: int) -> tuple[int, int]:
         """The least is asked next: a slow exit shall not collect everybody."""
         return self._paces[n].n_running, self._paces[n].n_taken
+
+    def _letting_in(self, but: Collection[int]) -> list[int]:
+        """Numbers of the exits where a request would not wait for a refusal to pass."""
+        return [
+            n
+            for n, pace in enumerate(self._paces)
+            if n not in but and not pace.closed and pace.standing != REFUSING
+        ]
 
     def _candidates(self, failed_at: Collection[int]) -> list[int]:
         """Numbers of the exits that a clip may take."""

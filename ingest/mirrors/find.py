@@ -11,8 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import fsspec.core
-
 from slvr.ingest.mirrors.contract import Content, Reader, Wanted, is_audio, loaded
 from slvr.ingest.mirrors.parquets import has_audio, read_parquet
 from slvr.ingest.mirrors.plain import read_plain
@@ -205,6 +203,8 @@ def _listed_remote(location: str) -> tuple[str, list[str]]:
 
 def _file_system(location: str) -> tuple[Any, str]:
     """The file system of a URL, and the path there."""
+    import fsspec.core  # noqa: PLC0415 - slow to import, and every worker process would
+
     try:
         files, root = fsspec.core.url_to_fs(location)
     except (ImportError, ValueError) as error:

@@ -3,7 +3,7 @@
 | status | means | what a run does |
 |---|---|---|
 | gone | the video is not there for anybody | final |
-| geo | not for this country | final from here; another exit may help |
+| geo | not for this country | ask through three other exits, then final |
 | login | needs an account (age, members, payment) | final without cookies |
 | blocked | we are refused, or the net is away: every other clip would fail too | pause the run |
 | transient | this one try failed | retry |
