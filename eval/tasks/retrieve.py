@@ -105,6 +105,10 @@ class Retrieve(Task):
                 [str(name), *(f"{100 * value:.2f}" for value in values)]
                 for name, values in by_set.mean().iterrows()
             ],
+            [
+                "Chance: the share of hits among all pairs, 33.11 with 100 clips of a class and "
+                "100 of others. Published values of this protocol are not known."
+            ],
         )
         by_class = Table(
             "Average precision by class, %",
@@ -153,12 +157,25 @@ def class_precisions(
         others[members] = False
         positive = rng.permutation(members)[: config.n_positive]
         negative = rng.permutation(np.flatnonzero(others))[: config.n_negative]
-        having, lacking = (F.normalize(means[rows], dim=1) for rows in (positive, negative))
-        among = (having @ having.T).numpy()[np.triu_indices(len(positive), 1)]
-        across = (having @ lacking.T).numpy().ravel()
-        relevant = np.arange(len(among) + len(across)) < len(among)
-        precision = average_precision_score(relevant, np.append(among, across))
+        precision, chance = query_precision(means[positive], means[negative])
         drawn = len(positive), len(negative)
-        chance = float(relevant.mean())
-        found.append(Precision(name, float(precision), chance, *drawn, config.protocol))
+        found.append(Precision(name, precision, chance, *drawn, config.protocol))
     return found
+
+
+def query_precision(positive: Tensor, negative: Tensor) -> tuple[float, float]:
+    """The average precision of one class, and chance, which is the share of hits.
+
+    Ranked are all pairs of clips with the class, which are the hits, and all pairs across: hits are
+    n (n - 1) / 2 of n (n - 1) / 2 + n m, which is 0.331 of 100 and 100 clips.
+
+    Args:
+        positive: (n, D) features of clips that have it.
+        negative: (m, D) of clips that have it not.
+    """
+    having, lacking = (F.normalize(rows, dim=1) for rows in (positive, negative))
+    among = (having @ having.T).numpy()[np.triu_indices(len(positive), 1)]
+    across = (having @ lacking.T).numpy().ravel()
+    relevant = np.arange(len(among) + len(across)) < len(among)
+    precision = average_precision_score(relevant, np.append(among, across))
+    return float(precision), float(relevant.mean())
