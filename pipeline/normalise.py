@@ -9,7 +9,7 @@ from torch import Tensor
 PUBLISHED_MEAN = -2.9522e-4
 PUBLISHED_STD = 0.11652075
 
-Normalisation = Literal["published", "per-clip"]
+Normalisation = Literal["published", "per-clip", "none"]
 
 
 def to_float(pcm: Tensor) -> Tensor:
@@ -23,14 +23,17 @@ def normalise(waves: Tensor, how: Normalisation = "published") -> Tensor:
     Args:
         waves: (..., T), in [-1, 1].
         how: `"published"` applies the constants above; `"per-clip"` the mean and standard
-            deviation of each clip, where a silent clip stays silent.
+            deviation of each clip, where a silent clip stays silent; `"none"`
+            leaves them in [-1, 1].
 
     Raises:
-        ValueError: `how` is neither.
+        ValueError: `how` is none of these.
     """
+    if how == "none":
+        return waves
     if how == "published":
         return (waves - PUBLISHED_MEAN) / PUBLISHED_STD
     if how == "per-clip":
         centred = waves - waves.mean(-1, keepdim=True)
         return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-8)
-    raise ValueError(f'normalisation: expected "published" or "per-clip", got {how!r}')
+    raise ValueError(f'normalisation: expected "published", "per-clip" or "none", got {how!r}')

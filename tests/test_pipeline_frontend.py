@@ -108,8 +108,11 @@ def test_logmel_is_the_first_channel(lengths):
     waves = noise(2, 8000)
     one = LogMel(**lengths)
     images = one(waves)
-    assert images.shape == (2, 1, one.n_mels, 8000 // one.hop_samples + 1)
-    assert torch.allclose(images, MTSLVR(**one.shape())(waves)[:, :1], atol=1e-3)
+    settings = LogMel.Config(**lengths)
+    assert images.shape == (2, 1, settings.n_mels, 8000 // settings.hop_samples + 1)
+    sizes = ("n_mels", "frame_samples", "hop_samples")
+    three = MTSLVR(**{name: getattr(settings, name) for name in sizes})(waves)
+    assert torch.allclose(images, three[:, :1], atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ class Data:
     short: Literal["loop", "silence", "centre"] = "loop"
     """What fills clips shorter than that: the clip again and again, silence behind it, or silence
     on both sides."""
-    normalise: Literal["published", "per-clip"] = "published"
-    """Waveform normalisation: the published global one, or one for each clip."""
+    normalise: Literal["published", "per-clip", "none"] = "published"
+    """Waveform normalisation: the published global one, one for each clip, or none: in [-1, 1]."""
     loader: Literal["default", "dali"] = "default"
     """What reads and decodes clips that are not resident; dali needs the extra slvr[dali]."""
     resident: bool | Literal["auto"] = "auto"

@@ -35,6 +35,7 @@ from slvr.train.ranks import Ranks, open_fabric
 from slvr.train.report import count_parameters, write_report
 from slvr.train.schedule import learning_rate
 from slvr.train.state import Checkpoints, restore
+from slvr.train.statistics import fit
 from slvr.train.stream import Stream
 from slvr.train.validation import COLLAPSED, EarlyStop, open_validation, validate
 
@@ -87,6 +88,15 @@ def train(config: TrainConfig, out: Path) -> Path:
                 sources[data.only] = table_sha256(data.only)
             write_record(out, "train", config.flat(), sources)
     saved = ranks.from_first(saved)
+    with ranks.together():
+        if stage.front_end.fit_clips:
+            shape = {} if saved is None else saved[1]["front_end"]["shape"]
+            if saved is None and ranks.is_first:
+                shape = fit(stage.front_end, data, directory, fabric.device)
+    if stage.front_end.fit_clips:
+        front_end = type(stage.front_end)(**ranks.from_first(shape)).to(fabric.device)
+        stage = dataclasses.replace(stage, front_end=front_end)
+        say(f"front end: {front_end.found}")
     with ranks.together():
         if output.init is not None and saved is None:
             say(initialise(model, Path(output.init)))
@@ -209,7 +219,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                 )
     with ranks.together():
         if ranks.is_first:
-            say(f"report: {write_report(out, config, model, fabric.device)}")
+            say(f"report: {write_report(out, config, model, stage.front_end, fabric.device)}")
     return last
 
 

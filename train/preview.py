@@ -106,7 +106,7 @@ def _of_step(
 def _panels(clip: Shown, front_end: FrontEnd) -> list[dict[str, str]]:
     """Picture and sound of a clip and its views, at one brightness and one level."""
     waves = [clip.wave, *clip.views]
-    images = [front_end(wave[None])[0, front_end.log_mel].numpy() for wave in waves]  # (F, L)
+    images = [front_end.heard(wave[None])[0].numpy() for wave in waves]  # (F, L)
     loudest_db = max(float(image.max()) for image in images)
     peak = max(float(wave.abs().max()) for wave in waves)
     return [

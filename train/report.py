@@ -19,6 +19,7 @@ from slvr.command.page import render
 from slvr.command.record import RECORD
 from slvr.model.checkpoint import BEST
 from slvr.model.learner import Learner
+from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.shards.files import write_text
 from slvr.train.build import build_views
 from slvr.train.config import TrainConfig
@@ -48,7 +49,13 @@ def count_parameters(model: Learner) -> tuple[int, int]:
     return encoder, sum(p.numel() for p in model.parameters())
 
 
-def write_report(out: Path, config: TrainConfig, model: Learner, device: torch.device) -> Path:
+def write_report(
+    out: Path,
+    config: TrainConfig,
+    model: Learner,
+    front_end: FrontEnd,
+    device: torch.device,
+) -> Path:
     """Writes `report.html` from the tables and `run.json` in a run's folder; returns its path."""
     steps, rates = pd.read_csv(out / LOG), pd.read_csv(out / THROUGHPUT)
     held = pd.read_csv(out / VALIDATION) if (out / VALIDATION).exists() else None
@@ -61,7 +68,9 @@ def write_report(out: Path, config: TrainConfig, model: Learner, device: torch.d
         title=out.name,
         summary=f"{config.recipe}, {done:,} of {config.optimisation.steps:,} steps on "
         f"{config.data.shards}",
-        facts=_facts(model, rates, held, best) | {"device": _machine(device)},
+        facts=_facts(model, rates, held, best)
+        | ({"front end": front_end.found} if front_end.found else {})
+        | {"device": _machine(device)},
         sections={
             heading: section
             for heading, section in _sections(steps, rates, held, best, base_rates(config)).items()

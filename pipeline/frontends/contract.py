@@ -4,6 +4,7 @@ Letters: B clips, T samples, C channels, F bands, L frames.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ class FrontEnd(nn.Module, ABC):
         channels: C.
         n_mels: F.
         hop_s: seconds from one frame to the next.
-        log_mel: the channel that shows best what is heard: a log-mel spectrum in dB.
+        log_mel: the channel that shows best what is heard: a log-mel spectrum.
+        fit_clips: how many training clips `fit` has to see before anything is trained; 0: none.
+        found: what `fit` found, in words.
     """
 
     NAME: ClassVar[str]
@@ -29,6 +32,8 @@ class FrontEnd(nn.Module, ABC):
     n_mels: int
     hop_s: float
     log_mel: int = 0
+    fit_clips: int = 0
+    found: str = ""
 
     @classmethod
     @abstractmethod
@@ -42,6 +47,18 @@ class FrontEnd(nn.Module, ABC):
         Raises:
             ValueError: a clip too short for one frame.
         """
+
+    def heard(self, waves: Tensor) -> Tensor:
+        """(B, T) -> (B, F, L) in dB: the picture of what is heard."""
+        image: Tensor = self(waves)
+        return image[:, self.log_mel]
+
+    def fit(self, waves: Iterable[Tensor]) -> None:
+        """Takes from batches (B, T) of training clips what it has to know of them, once.
+
+        `shape` holds it from then on.
+        """
+        raise TypeError(f"front end {self.NAME} has nothing to learn from clips")
 
     @abstractmethod
     def shape(self) -> dict[str, Any]:
