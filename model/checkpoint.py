@@ -23,7 +23,7 @@ from torch import Tensor
 
 from slvr.model.encoders.contract import Encoder
 from slvr.model.encoders.resnet18 import VARIANTS
-from slvr.model.released import load_released, parse_released_name, read_released
+from slvr.model.released import load_released, misfit, parse_released_name, read_released
 
 PATTERN = "step-*.safetensors"
 BEST = "best.safetensors"
@@ -41,7 +41,8 @@ def checkpoint_name(step: int) -> str:
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Writes tensors and state; the file appears complete or not at all."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"state": json.dumps(state), "crc32": str(_crc32(stored))}
+    text = json.dumps(state)
+    header = {"state": text, "crc32": str(_crc32(stored, text))}
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with temporary.open("wb") as file:
@@ -59,24 +60,40 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and state of a checkpoint.
 
     Raises:
-        ValueError: missing, cut off or changed.
+        ValueError: missing, cut off, changed, or none of ours.
     """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # the last: odd dtypes
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
-    if header.get("crc32") != str(_crc32(tensors)):
+    text = header.get("state")
+    if text is None or "crc32" not in header:
+        raise ValueError(
+            f"{path}: a safetensors file that `train` did not write, its metadata have no state; "
+            "give the output folder of `train`"
+        )
+    if header["crc32"] != str(_crc32(tensors, text)):
         raise ValueError(f"{path}: damaged, its checksum does not fit; use an earlier checkpoint")
-    return tensors, json.loads(header["state"])
+    try:
+        state = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its state cannot be read ({error})") from error
+    step = state.get("step") if isinstance(state, dict) else None
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        raise ValueError(f"{path}: its state says step {step!r}, expected a whole number from 0 up")
+    return tensors, state
 
 
-def _crc32(tensors: Mapping[str, Tensor]) -> int:
-    crc = 0
+def _crc32(tensors: Mapping[str, Tensor], state: str) -> int:
+    """Over all that a checkpoint says: state, and name, type, shape and content of each tensor."""
+    crc = zlib.crc32(state.encode())
     for name in sorted(tensors):
-        content = tensors[name].flatten().view(torch.uint8).numpy().data
-        crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
+        tensor = tensors[name]
+        about = f"{name} {tensor.dtype} {tuple(tensor.shape)}"
+        crc = zlib.crc32(about.encode(), crc)
+        crc = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, crc)
     return crc
 
 
@@ -142,14 +159,16 @@ def load_model(path: str | Path, find: FindEncoder, variant: str | None = None) 
         return _load_published(path, variant)
     path = checkpoint_file(path)
     tensors, state = read_checkpoint(path)
-    try:
-        name, shape = Part(**state["encoder"])
-        front_end, normalisation = Part(**state["front_end"]), state["normalise"]
-    except (KeyError, TypeError) as error:
+    (name, shape), front_end = (
+        stated_part(path, state, "encoder"),
+        stated_part(path, state, "front_end"),
+    )
+    normalisation, config = state.get("normalise"), state.get("config")
+    if not isinstance(normalisation, str) or not isinstance(config, dict):
         raise ValueError(
-            f"{path}: does not say which encoder, front end and normalisation it holds, as the "
-            "checkpoints of `train` do; train it anew"
-        ) from error
+            f"{path}: its state says normalise {normalisation!r} and config {type(config)}, "
+            "expected a name and an object, as the checkpoints of `train` have them"
+        )
     if variant is not None and shape.get("variant") != variant:
         raise ValueError(
             f"{path}: a checkpoint of variant {shape.get('variant')!r}, expected {variant!r}; "
@@ -161,7 +180,19 @@ def load_model(path: str | Path, find: FindEncoder, variant: str | None = None) 
         if key.startswith(ENCODER)
     }
     encoder = _encoder(find(name, str(path)), Part(name, shape), weights, path)
-    return _loaded(encoder, name, front_end, normalisation, state["config"], path, state["step"])
+    return _loaded(encoder, name, front_end, normalisation, config, path, state["step"])
+
+
+def stated_part(path: Path, state: Mapping[str, Any], what: str) -> Part:
+    """The encoder or front end that a state names."""
+    stated = state.get(what)
+    match stated:
+        case {"name": str(name), "shape": dict(shape), **more} if not more:
+            return Part(name, shape)
+    raise ValueError(
+        f"{path}: does not say which {what} it holds, as the checkpoints of `train` do: {what} is "
+        f"{stated!r}, expected a name and a shape; train it anew"
+    )
 
 
 def _encoder(found: object, part: Part, weights: Mapping[str, Tensor], path: Path) -> Encoder:
@@ -169,14 +200,41 @@ def _encoder(found: object, part: Part, weights: Mapping[str, Tensor], path: Pat
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise ValueError(f"{path}: {part.name} is {found!r}, not a subclass of Encoder")
     try:
+        wrong = _misfit(found, part, weights)
+        if wrong:
+            raise RuntimeError(wrong)
         encoder: Encoder = found(**part.shape)
         encoder.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+        why = str(error).partition("\nException raised from")[0]  # torch adds its own stack
         raise ValueError(
-            f"{path}: {part.name} is not what it was when this was written: {error}; use the "
+            f"{path}: {part.name} is not what it was when this was written: {why}; use the "
             "version of it that was trained"
         ) from error
     return encoder
+
+
+def _misfit(found: type[Encoder], part: Part, weights: Mapping[str, Tensor]) -> str:
+    """How weights differ from those of the encoder that they are for; empty where all fit.
+
+    The encoder is made without memory first: a width of ten millions in a file costs nothing.
+    """
+    try:
+        with torch.device("meta"):
+            expected = found(**part.shape).state_dict()
+    except NotImplementedError:  # a stranger's class that looks at its weights as it is made
+        expected = dict(weights)
+    wrong = misfit(expected, weights)
+    if wrong:
+        return wrong
+    for name, tensor in weights.items():
+        if tensor.dtype.is_complex or tensor.is_floating_point() != (
+            expected[name].is_floating_point()
+        ):
+            return f"{name} holds {tensor.dtype}, expected {expected[name].dtype}"
+        if not tensor.float().isfinite().all():
+            return f"{name} holds NaN or infinity"
+    return ""
 
 
 def _loaded(

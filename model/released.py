@@ -6,7 +6,6 @@ the encoder's, the joint model the encoder's behind `backbone.` and those of bot
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,13 +96,20 @@ def read_released(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: no such file; give a published MT-SLVR model (.pt)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle may raise anything
+        why = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{path}: not a file of plain tensors ({str(error).splitlines()[0]}); expected the "
-            "state dict of a published MT-SLVR model"
+            f"{path}: not a file of plain tensors ({why}); expected the state dict of a published "
+            "MT-SLVR model"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path}: expected a state dict, name -> tensor, got {type(content)}")
+    for name, tensor in content.items():
+        if tensor.dtype.is_complex or not tensor.float().isfinite().all():
+            raise ValueError(
+                f"{path}: {name} holds {tensor.dtype} values that are no finite real numbers; "
+                "take another copy of the file"
+            )
     # models trained on several GPUs carry the wrapper's prefix
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 

@@ -20,7 +20,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -42,6 +42,7 @@ class Column:
         in_sample: whether `<key>.json` has it.
         compared: whether a clip that differs in it is another one, as with another label.
         is_mapping: whether its text is a JSON object.
+        nullable: whether a row may have no value.
         items: the columns of a list of records.
     """
 
@@ -51,6 +52,7 @@ class Column:
     in_sample: bool
     compared: bool
     is_mapping: bool = False
+    nullable: bool = False
     items: "tuple[Column, ...]" = ()
 
 
@@ -87,7 +89,9 @@ def columns_of(record: type) -> tuple[Column, ...]:
         if part.column is not None:
             columns.append(part.column)
         elif part.nested is not None:
-            columns += columns_of(part.nested)
+            inner = columns_of(part.nested)
+            may_be_null = bool(part.names)  # where the record may be None
+            columns += [replace(each, nullable=each.nullable or may_be_null) for each in inner]
     return tuple(columns)
 
 
@@ -181,7 +185,7 @@ def _part(field: "dataclasses.Field[Any]", hint: Any) -> _Part:
     if get_origin(kind) is Mapping:
         return part(pa.string(), _sorted, is_mapping=True)
     if get_origin(kind) is not tuple:
-        return part(_SCALARS[kind])
+        return part(_SCALARS[kind], nullable=optional)
     item = get_args(kind)[0]
     if not dataclasses.is_dataclass(item):
         return part(pa.list_(_SCALARS[item]), list, tuple)

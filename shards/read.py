@@ -101,11 +101,14 @@ class ShardDirectory:
         """`clips.parquet` as a frame: one row for every clip that was asked for.
 
         `labels` are lists, `events` lists of {label, start_s, end_s}, `attributes` dicts.
+
+        Raises:
+            ValueError: as `shards.rows.read_table`, or a cell that is not what its column says.
         """
         rows: pd.DataFrame = read_table(f"{self.location}/{CLIPS}").to_pandas()
         for column in COLUMNS:
             if column.is_mapping:
-                rows[column.name] = rows[column.name].map(json.loads)
+                rows[column.name] = rows[column.name].map(_mapping)
             elif pa.types.is_list(column.type):
                 rows[column.name] = rows[column.name].map(list)
         return rows
@@ -219,6 +222,17 @@ class ShardDirectory:
             wds.to_tuple("__key__", self.manifest.codec, "json"),
         )
         return iter(wds.DataPipeline(*stages))
+
+
+def _mapping(cell: str) -> dict[str, Any]:
+    """The JSON object of a cell of `clips.parquet`."""
+    try:
+        mapping = json.loads(cell)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{CLIPS}: a cell {cell[:80]!r} is no JSON: {error}") from error
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{CLIPS}: a cell {cell[:80]!r} is no JSON object")
+    return mapping
 
 
 def _read_shards(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

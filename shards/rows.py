@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from slvr.shards.clip import Clip
@@ -69,7 +70,7 @@ def read_table(location: str | Path, columns: Sequence[str] | None = None) -> pa
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no such table, or one of schema 1.
+        ValueError: it is no such table, one of schema 1, or one with other types or empty cells.
     """
     where = str(location)
     content: str | pa.BufferReader = where
@@ -81,7 +82,10 @@ def read_table(location: str | Path, columns: Sequence[str] | None = None) -> pa
             found = set(parquet.schema_arrow.names)
             missing = sorted(set(CLIPS_SCHEMA.names) - found)
             if not missing:
-                return parquet.read(columns=columns)
+                _check_types(parquet.schema_arrow, where)
+                table = parquet.read(columns=columns)
+                _check_nulls(table, where)
+                return table
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -94,6 +98,34 @@ def read_table(location: str | Path, columns: Sequence[str] | None = None) -> pa
     raise ValueError(
         f"{location}: no {CLIPS} of a shard directory, it has no column {', '.join(missing)}"
     )
+
+
+def _check_types(schema: pa.Schema, location: str) -> None:
+    for expected in CLIPS_SCHEMA:
+        found = schema.field(expected.name).type
+        if found != expected.type:
+            raise ValueError(
+                f"{location}: column {expected.name} holds {found}, expected {expected.type}; take "
+                "another copy, or make the directory anew with `ingest ...`"
+            )
+
+
+def _check_nulls(table: pa.Table, location: str) -> None:
+    for each in COLUMNS:
+        if each.nullable or each.name not in table.column_names:
+            continue
+        cells = table[each.name]
+        n_empty = cells.null_count
+        if pa.types.is_list(each.type):
+            items = pc.list_flatten(cells)
+            n_empty += items.null_count
+            for item in each.items:
+                n_empty += pc.struct_field(items, item.name).null_count
+        if n_empty:
+            raise ValueError(
+                f"{location}: column {each.name} has {n_empty:,} empty cells, expected none; take "
+                "another copy, or make the directory anew with `ingest ...`"
+            )
 
 
 def read_rows(location: str | Path) -> list[Row]:

@@ -1,28 +1,33 @@
-"""Every damage of a shard directory, by name."""
+"""Every damage of a shard directory, by name.
+
+Every statement is compared with the others: manifest, table, `<key>.json`, audio, index, Croissant.
+Nothing that a file holds ends the check: what cannot be read is a damage, too.
+"""
 
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from slvr.shards.audio import decode, pcm_sha256
-from slvr.shards.clip import OK, STATUSES
-from slvr.shards.columns import from_cells
+from slvr.shards.clip import OK
+from slvr.shards.columns import from_cells, record_of
 from slvr.shards.croissant import CROISSANT, croissant
 from slvr.shards.files import file_sha256
-from slvr.shards.manifest import ShardInfo
+from slvr.shards.manifest import Manifest, ShardInfo
 from slvr.shards.read import ShardDirectory
-from slvr.shards.rows import CLIP_COLUMNS, CLIPS, COLUMNS, read_table
+from slvr.shards.rows import CLIPS, COLUMNS, Row, read_table, sample_fields
 from slvr.shards.write import index_line, index_text
 
-Samples = dict[str, dict[str, tuple[int, bytes]]]
-"""Key -> member suffix -> byte offset and content."""
+MOST_SAMPLE_BYTES = 2**30
+"""A member that is larger is not read: none of ours comes near."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,15 @@ class Damage:
         return f"{self.file}: {self.what}"
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A member of a tar without its content."""
+
+    name: str
+    offset: int
+    size: int
+
+
 def verify(
     directory: ShardDirectory, on_shard: Callable[[str], None] = lambda name: None
 ) -> list[Damage]:
@@ -45,45 +59,84 @@ def verify(
         directory: the directory to check.
         on_shard: called with the name of each shard before it is read.
     """
-    damages = list(_check_table(directory))
-    table = None
-    if not any(damage.file == CLIPS for damage in damages):
-        table = read_table(directory.path / CLIPS)
-        damages += _check_counts(directory, table)
+    manifest = directory.manifest
+    damages, table = _read_table(directory)
+    if table is not None:
+        damages += _guarded(CLIPS, _check_table(manifest, table))
     damages += _check_croissant(directory)
-    named = {shard.name for shard in directory.manifest.shards}
+    named = {shard.name for shard in manifest.shards}
     for tar in sorted(directory.path.glob("*.tar")):
         if tar.name not in named:
             damages.append(Damage(tar.name, "stale manifest: it does not name this shard"))
-    for shard in directory.manifest.shards:
+    placed = None if table is None else _Rows(table)
+    for shard in manifest.shards:
         on_shard(shard.name)
-        damages += _check_shard(directory.path / shard.name, shard, directory.manifest.codec, table)
+        rows = None if placed is None else placed.of(shard.name)
+        path = directory.path / shard.name
+        damages += _guarded(shard.name, _check_shard(path, shard, manifest.codec, rows))
     return damages
 
 
-def _check_table(directory: ShardDirectory) -> Iterator[Damage]:
+def _guarded(file: str, damages: Iterator[Damage]) -> Iterator[Damage]:
+    """The damages, and as the last one what kept the check from going on."""
+    try:
+        yield from damages
+    except Exception as error:  # a damaged file may raise anything
+        yield Damage(file, f"cannot be checked to its end: {type(error).__name__}: {error}")
+
+
+def _read_table(directory: ShardDirectory) -> tuple[list[Damage], pa.Table | None]:
+    """What is wrong with the file of the table, and the table where it can be read."""
     path = directory.path / CLIPS
     if not path.is_file():
-        yield Damage(CLIPS, "missing")
-        return
+        return [Damage(CLIPS, "missing")], None
+    damages = []
     if file_sha256(path) != directory.manifest.clips_sha256:
-        yield Damage(CLIPS, "stale manifest or changed table: its SHA-256 is not the manifest's")
-        try:
-            read_table(path)
-        except ValueError as error:
-            yield Damage(CLIPS, str(error).removeprefix(f"{path}: "))
+        damages = [
+            Damage(CLIPS, "stale manifest or changed table: its SHA-256 is not the manifest's")
+        ]
+    try:
+        return damages, read_table(path)
+    except ValueError as error:
+        return [*damages, Damage(CLIPS, str(error).removeprefix(f"{path}: "))], None
 
 
-def _check_counts(directory: ShardDirectory, table: pa.Table) -> Iterator[Damage]:
-    rows = table.select(["key", "split", "status"]).to_pandas()
-    found = {split: dict(Counter(part["status"])) for split, part in rows.groupby("split")}
-    stated = {split: dict(counts) for split, counts in directory.manifest.counts.items()}
+def _check_table(manifest: Manifest, table: pa.Table) -> Iterator[Damage]:
+    """The table in itself, and against the manifest; by column, so that millions take seconds."""
+    counted = table.group_by(["split", "status"]).aggregate([([], "count_all")]).to_pylist()
+    found: dict[str, dict[str, int]] = {}
+    for row in sorted(counted, key=lambda row: (row["split"], row["status"])):
+        found.setdefault(row["split"], {})[row["status"]] = row["count_all"]
+    stated = {split: dict(counts) for split, counts in manifest.counts.items()}
     if found != stated:
         yield Damage(CLIPS, f"counts by status: manifest says {stated}, table holds {found}")
-    for status in sorted(set(rows["status"]) - set(STATUSES)):
-        yield Damage(CLIPS, f"unknown status {status!r}")
-    for key in rows["key"][rows["key"].duplicated()]:
-        yield Damage(CLIPS, f"key {key} occurs twice")
+    for key, n in Counter(table["key"].to_pylist()).items():
+        if n > 1:
+            yield Damage(CLIPS, f"key {key} occurs {'twice' if n == 2 else f'{n} times'}")
+    is_ok = pc.equal(table["status"], OK)
+    for name in ("shard", "audio_offset_bytes", "audio_length_bytes"):
+        has_place = pc.is_valid(table[name])
+        for key in table.filter(pc.xor(is_ok, has_place))["key"].to_pylist():
+            yield Damage(CLIPS, f"clip {key}: it is {OK} or it has no {name}, never both or none")
+    there = table.filter(is_ok)
+    placed = Counter(there["shard"].to_pylist())
+    for shard in manifest.shards:
+        n = placed.pop(shard.name, 0)
+        if n != shard.n:
+            yield Damage(CLIPS, f"{n} clips lie in {shard.name}, the manifest says {shard.n}")
+    for name in sorted(str(name) for name in placed if name is not None):
+        yield Damage(CLIPS, f"clips lie in {name}, which the manifest does not name")
+    rates = set(there["sample_rate_hz"].to_pylist()) - {manifest.sample_rate_hz}
+    if rates:
+        yield Damage(
+            CLIPS, f"clips of {sorted(rates)} Hz, the manifest says {manifest.sample_rate_hz} Hz"
+        )
+    used = set(pc.unique(pc.list_flatten(table["labels"])).to_pylist())
+    unknown = sorted(used - set(manifest.labels))
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        named = f"{', '.join(map(repr, unknown[:5]))}{more}"
+        yield Damage(CLIPS, f"labels that the manifest's vocabulary has not: {named}")
 
 
 def _check_croissant(directory: ShardDirectory) -> Iterator[Damage]:
@@ -94,8 +147,24 @@ def _check_croissant(directory: ShardDirectory) -> Iterator[Damage]:
         yield Damage(CROISSANT, "stale or changed: it is not what the manifest gives")
 
 
+class _Rows:
+    """The rows of the clips that are there, by shard; one sort, whatever the number of shards."""
+
+    def __init__(self, table: pa.Table) -> None:
+        there = table.filter(pc.and_(pc.equal(table["status"], OK), pc.is_valid(table["shard"])))
+        self._sorted = there.sort_by("shard")
+        names, counts = np.unique(self._sorted["shard"].to_numpy(), return_counts=True)
+        ends = np.cumsum(counts)
+        self._ranges = dict(zip(names, zip(ends - counts, counts, strict=True), strict=True))
+
+    def of(self, shard: str) -> dict[str, dict[str, Any]]:
+        """Key -> cells of the clips that the table puts into a shard."""
+        first, n = self._ranges.get(shard, (0, 0))
+        return {cells["key"]: cells for cells in self._sorted.slice(first, n).to_pylist()}
+
+
 def _check_shard(
-    path: Path, shard: ShardInfo, codec: str, table: pa.Table | None
+    path: Path, shard: ShardInfo, codec: str, rows: Mapping[str, dict[str, Any]] | None
 ) -> Iterator[Damage]:
     if not path.is_file():
         yield Damage(shard.name, "missing")
@@ -108,93 +177,137 @@ def _check_shard(
     elif file_sha256(path) != shard.sha256:
         yield Damage(shard.name, "changed: its SHA-256 is not the manifest's (a flipped byte?)")
 
-    samples: Samples = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                content = tar.extractfile(member)
-                assert content is not None, member.name
-                key, _, suffix = member.name.partition(".")
-                samples.setdefault(key, {})[suffix] = (member.offset_data, content.read())
-    except (tarfile.TarError, OSError, EOFError) as error:
-        yield Damage(shard.name, f"the tar cannot be read to its end: {error}")
-    if len(samples) != shard.n:
-        yield Damage(shard.name, f"holds {len(samples)} clips, the manifest says {shard.n}")
-
-    whole = {}
-    for key, members in samples.items():
-        if set(members) == {codec, "json"}:
-            whole[key] = members
-            damage = _sample_damage(members[codec][1], members["json"][1])
-            if damage:
-                yield Damage(shard.name, f"clip {key}: {damage}")
-        else:
+    whole: list[tuple[_Stored, _Stored]] = []
+    n_samples = 0
+    for key, members, damage in _samples(path, codec):
+        if damage:
+            yield Damage(shard.name, damage)
+        if not key:
+            continue
+        n_samples += 1
+        if set(members) != {codec, "json"}:
             found = ", ".join(sorted(members))
             yield Damage(
                 shard.name,
                 f"cut between members: clip {key} has {found}, expected {codec}, json",
             )
-    yield from _check_index(path.with_suffix(".idx"), whole, codec)
-    if table is not None:
-        yield from _check_rows(shard.name, whole, codec, table)
+            continue
+        (audio, pcm), (fields, text) = members[codec], members["json"]
+        whole.append((audio, fields))
+        row = None if rows is None else rows.get(key)
+        if rows is not None and row is None:
+            yield Damage(shard.name, f"clip without row: the shard has {key}, {CLIPS} has not")
+        for what in _sample_damages(shard, audio, pcm, text, row):
+            yield Damage(shard.name, f"clip {key}: {what}")
+    if n_samples != shard.n:
+        yield Damage(shard.name, f"holds {n_samples} clips, the manifest says {shard.n}")
+    yield from _check_index(path.with_suffix(".idx"), whole)
+    present = {audio.name.partition(".")[0] for audio, _ in whole}
+    for key in sorted(set(rows or ()) - present):
+        yield Damage(shard.name, f"row without clip: {CLIPS} has {key}, the shard has not")
 
 
-def _sample_damage(audio: bytes, fields: bytes) -> str:
-    """What is wrong with a sample in itself, or nothing."""
+def _samples(path: Path, codec: str) -> Iterator[tuple[str, dict[str, tuple[_Stored, bytes]], str]]:
+    """Key, members by suffix, and a damage or nothing, of the samples of a tar, one at a time."""
+    held: dict[str, tuple[_Stored, bytes]] = {}
+    held_key, seen = "", set()
+    broken = ""
     try:
-        stated = json.loads(fields)
-        if not isinstance(stated, dict):
-            return "its .json holds no object"
-        pcm = decode(audio)
-    except ValueError as error:
-        return str(error)
-    if len(pcm) != stated.get("n_samples"):
-        return f"{len(pcm)} samples, expected {stated.get('n_samples')}"
-    if pcm_sha256(pcm) != stated.get("pcm_sha256"):
-        return "its samples are not those of its SHA-256"
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                what = _member_damage(member, codec, seen)
+                if what:
+                    yield "", {}, f"member {member.name[:200]!r}: {what}"
+                    continue
+                seen.add(member.name)
+                if held and key != held_key:
+                    yield held_key, held, ""
+                    held = {}
+                file = tar.extractfile(member)
+                content = b"" if file is None else file.read()
+                held_key = key
+                held[suffix] = _Stored(member.name, member.offset_data, member.size), content
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        broken = f"the tar cannot be read to its end: {error}"
+    if held:
+        yield held_key, held, ""
+    if broken:
+        yield "", {}, broken
+
+
+def _member_damage(member: tarfile.TarInfo, codec: str, seen: Collection[str]) -> str:
+    """Why a member is none of a shard, or nothing."""
+    if not member.isreg() or member.issparse():
+        return "no plain file (a link, a folder, a device?); a shard holds audio and json alone"
+    if member.size > MOST_SAMPLE_BYTES:
+        return f"{member.size:,} bytes, expected at most {MOST_SAMPLE_BYTES:,}"
+    if member.name in seen:
+        return "a second one of this name"
+    key, _, suffix = member.name.partition(".")
+    if suffix not in (codec, "json") or "/" in key:
+        return f"expected <key>.{codec} or <key>.json"
     return ""
 
 
-def _check_index(path: Path, samples: Samples, codec: str) -> Iterator[Damage]:
-    if not path.is_file():
-        yield Damage(path.name, "missing")
-        return
-    lines = [
-        index_line((s, members[s][0], len(members[s][1]), f"{key}.{s}") for s in (codec, "json"))
-        for key, members in samples.items()
-    ]
-    if path.read_bytes() != index_text(lines).encode():
-        yield Damage(path.name, "stale: it is not the index of its shard")
-
-
-def _check_rows(name: str, samples: Samples, codec: str, table: pa.Table) -> Iterator[Damage]:
-    of_shard = pc.and_(pc.equal(table["shard"], name), pc.equal(table["status"], OK))
-    expected = {cells["key"]: cells for cells in table.filter(of_shard).to_pylist()}
-    for key in sorted(expected.keys() - samples.keys()):
-        yield Damage(name, f"row without clip: {CLIPS} has {key}, the shard has not")
-    for key, members in samples.items():
-        if key not in expected:
-            yield Damage(name, f"clip without row: the shard has {key}, {CLIPS} has not")
-            continue
-        row = expected[key]
-        offset, audio = members[codec]
-        if (offset, len(audio)) != (row["audio_offset_bytes"], row["audio_length_bytes"]):
-            yield Damage(name, f"clip {key} is not at the place that {CLIPS} gives")
-        if other := _other_fields(members["json"][1], row):
-            yield Damage(name, f"clip {key} has other {', '.join(other)} in {CLIPS}")
-
-
-def _other_fields(fields: bytes, row: dict[str, Any]) -> list[str]:
-    """Names of the fields that a sample and its row say different things of."""
+def _sample_damages(
+    shard: ShardInfo, audio: _Stored, content: bytes, text: bytes, row: dict[str, Any] | None
+) -> Iterator[str]:
+    """What is wrong with a sample, in itself and against its row in the table."""
     try:
-        stated = dict(json.loads(fields))
-        known = from_cells(COLUMNS, row)
-    except (ValueError, TypeError) as error:
-        return [f"words, one of them no JSON ({error}),"]
-    names = (each.name for each in CLIP_COLUMNS if each.in_sample)
-    return [name for name in names if _text(stated.get(name)) != _text(known[name])]
+        stated = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        yield f"its json cannot be read: {error}"
+        return
+    if not isinstance(stated, dict):
+        yield f"its json is {type(stated).__name__}, expected an object"
+        return
+    try:
+        pcm = decode(content)
+    except ValueError as error:
+        yield str(error)
+    else:
+        if len(pcm) != stated.get("n_samples"):
+            yield f"{len(pcm)} samples, expected {stated.get('n_samples')}"
+        elif pcm_sha256(pcm) != stated.get("pcm_sha256"):
+            yield "its samples are not those of its SHA-256"
+    if stated.get("split") != shard.split:
+        yield f"its json says split {stated.get('split')!r}, the manifest {shard.split!r}"
+    if row is None:
+        return
+    if (audio.offset, audio.size) != (row["audio_offset_bytes"], row["audio_length_bytes"]):
+        yield f"not at the place that {CLIPS} gives"
+    try:
+        expected = sample_fields(record_of(Row, from_cells(COLUMNS, row)).clip)
+    except (ValueError, TypeError, AttributeError, AssertionError, RecursionError) as error:
+        yield f"its row in {CLIPS} is none: {error}"
+        return
+    for name in [*expected, *sorted(set(stated) - set(expected))]:
+        here, there = stated.get(name), expected.get(name)
+        if _text(here) != _text(there):
+            yield f"{name} is {_short(here)} in its json, {_short(there)} in {CLIPS}"
 
 
 def _text(value: Any) -> str:
     """Equal for equal values of equal types: a pitch of 60 is neither 60.0 nor "60"."""
     return json.dumps(value, sort_keys=True)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _check_index(path: Path, samples: list[tuple[_Stored, _Stored]]) -> Iterator[Damage]:
+    if not path.is_file():
+        yield Damage(path.name, "missing")
+        return
+    lines = [
+        index_line(
+            (member.name.partition(".")[2], member.offset, member.size, member.name)
+            for member in sample
+        )
+        for sample in samples
+    ]
+    if path.read_bytes() != index_text(lines).encode():
+        yield Damage(path.name, "stale: it is not the index of its shard")

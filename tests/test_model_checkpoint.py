@@ -1,10 +1,12 @@
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from slvr.command.named import stored
 from slvr.model.checkpoint import (
@@ -143,13 +145,25 @@ def test_a_checkpoint_of_another_form_is_a_sentence(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     write(tmp_path / checkpoint_name(5), **changes)
-    with pytest.raises(ValueError, match=r"does not say which encoder, front end and normalis"):
+    with pytest.raises(ValueError, match=rf"does not say which {next(iter(changes))} it holds"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("shape", "said"),
-    [(SHAPE | {"depth": 3}, "depth"), (SHAPE | {"width": 8}, r"size mismatch.*conv1\.weight")],
+    [
+        (SHAPE | {"depth": 3}, "depth"),
+        (SHAPE | {"width": 8}, r"misshapen \(conv1\.weight"),
+        (SHAPE | {"width": 10**7}, r"misshapen \(conv1\.weight"),
+        (SHAPE | {"width": 10**30}, "Overflow"),
+        (SHAPE | {"width": -4}, "expected a positive width"),
+        (SHAPE | {"width": "4"}, "not supported"),
+        (SHAPE | {"width": None}, "not supported"),
+        (SHAPE | {"dim": 10**9 * 2}, r"misshapen \(heads"),
+        (SHAPE | {"in_channels": 0}, "misshapen"),
+        ({"variant": ["parallel"]}, "unknown variant"),
+        ({}, "variant"),
+    ],
 )
 def test_an_encoder_that_has_changed_since_is_a_sentence(
     tmp_path: Path, shape: dict[str, object], said: str
@@ -238,3 +252,87 @@ def test_what_is_no_encoder_is_not_called_though_it_was_typed(folder: Path) -> N
     with pytest.raises(ValueError, match=r"os:system is <built-in.*not a subclass of Encoder"):
         load(folder, allow=("os:system",))
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"step": -1},
+        {"step": "5"},
+        {"step": None},
+        {"step": True},
+        {"step": 1e300},
+        {"config": []},
+        {"normalise": None},
+        {"front_end": []},
+        {"front_end": {"name": "mtslvr", "shape": [], "more": 1}},
+    ],
+)
+def test_fields_that_cannot_be_are_a_sentence(tmp_path: Path, state: dict[str, object]) -> None:
+    path = tmp_path / checkpoint_name(5)
+    write(path)
+    tensors, stated = read_checkpoint(path)
+    write_checkpoint(path, tensors, stated | state)
+    with pytest.raises(ValueError, match=r"00005\.safetensors: "):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x * float("nan"), "holds NaN or infinity"),
+        (lambda x: x.to(torch.complex64), "complex64, expected torch.float32"),
+        (lambda x: x.to(torch.int8), "int8, expected torch.float32"),
+        (lambda x: x.to(torch.bool), "bool, expected torch.float32"),
+        (lambda x: x[:0], "misshapen"),
+    ],
+)
+def test_weights_that_cannot_be_are_a_sentence(
+    tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], said: str
+) -> None:
+    path = tmp_path / checkpoint_name(5)
+    write(path)
+    tensors, state = read_checkpoint(path)
+    name = f"{ENCODER}conv1.weight"
+    write_checkpoint(path, tensors | {name: change(tensors[name])}, state)
+    with pytest.raises(ValueError, match=said):
+        load(path)
+    del tensors[name]
+    write_checkpoint(path, tensors, state)
+    with pytest.raises(ValueError, match=r"1 missing \(conv1\.weight\)"):
+        load(path)
+
+
+def header_of(path: Path) -> tuple[dict[str, Any], bytes]:
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+@pytest.mark.parametrize("field", ["step", "width", "dtype", "shape"])
+def test_the_checksum_covers_state_types_and_shapes(tmp_path: Path, field: str) -> None:
+    path = tmp_path / checkpoint_name(5)
+    write(path)
+    header, body = header_of(path)
+    if field in ("step", "width"):
+        state = header["__metadata__"]["state"]
+        changed = state.replace('"step": 5', '"step": 6').replace('"width": 4', '"width": 5')
+        header["__metadata__"]["state"] = changed
+    elif field == "dtype":
+        header[f"{ENCODER}conv1.weight"]["dtype"] = "I32"
+    else:
+        header[f"{ENCODER}conv1.weight"]["shape"] = [3, 4, 7, 7]
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+    with pytest.raises(ValueError, match="damaged, its checksum does not fit"):
+        read_checkpoint(path)
+
+
+def test_a_safetensors_file_of_another_maker_is_a_sentence(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="a safetensors file that `train` did not write"):
+        load(tmp_path / "x.safetensors")
+    for content in (b"", b"text", b"\xff" * 100):
+        (tmp_path / "x.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable checkpoint"):
+            load(tmp_path / "x.safetensors")

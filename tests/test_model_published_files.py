@@ -82,3 +82,22 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="no such file"):
         read_released(Path("none.pt"))
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", b"PK\x03\x04", b"\x80\x04N.", b"\x80\x04]" + b"(" * 50, b"\xff" * 300],
+    ids=["empty", "text", "zip", "none", "list", "noise"],
+)
+def test_what_is_no_file_of_tensors_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / NAME
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"not a file of plain tensors|expected a state dict"):
+        read_released(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1j])
+def test_weights_that_are_no_finite_numbers_are_a_sentence(tmp_path: Path, value: complex) -> None:
+    torch.save({"conv1.weight": torch.full((3,), value)}, tmp_path / NAME)
+    with pytest.raises(ValueError, match=r"conv1\.weight holds torch\..* no finite real numbers"):
+        read_released(tmp_path / NAME)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from slvr.model.checkpoint import WEIGHTS, checkpoint_file, read_checkpoint
+from slvr.model.checkpoint import WEIGHTS, checkpoint_file, read_checkpoint, stated_part
 from slvr.model.learner import Learner
 from slvr.model.released import (
     PREFIXES,
@@ -45,9 +45,9 @@ def initialise(model: Learner, path: Path) -> str:
         tensors, about = read_checkpoint(path)
         found = {name.removeprefix(WEIGHTS): x for name, x in _below(tensors, WEIGHTS).items()}
         names, prefixes = {name: name for name in state}, {part: f"{part}." for part in parts}
-        described = about["encoder"]
-        settings = " ".join(f"{name}={value}" for name, value in described["shape"].items())
-        whose = f"its encoder is {described['name']} with {settings}"
+        described = stated_part(path, about, "encoder")
+        settings = " ".join(f"{name}={value}" for name, value in described.shape.items())
+        whose = f"its encoder is {described.name} with {settings}"
 
     weights: dict[str, Tensor] = {}
     taken: list[str] = []

@@ -121,13 +121,15 @@ class Checkpoints:
         return None
 
     def _require_same(self, path: Path, state: dict[str, Any]) -> None:
-        there = state["config"]
+        there = state.get("config")
+        if not isinstance(there, dict):
+            raise ValueError(f"{path}: holds no configuration; remove it, or give another --out")
         differing = [
             f"{name} {there.get(name)!r} there, {self._settings.get(name)!r} now"
             for name in dict.fromkeys([*self._settings, *there])
             if name not in FREE and there.get(name) != self._settings.get(name)
         ]
-        if state["dataset"] != self._dataset:
+        if state.get("dataset") != self._dataset:
             differing.append(f"another data set than {self._location}")
         if differing:
             raise ValueError(
@@ -145,8 +147,25 @@ def last_good(out: Path) -> str:
 def restore(
     saved: Saved, model: Learner, optimiser: torch.optim.Optimizer, early: EarlyStop
 ) -> int:
-    """Puts everything in the state that was saved; returns the number of steps done."""
+    """Puts everything in the state that was saved; returns the number of steps done.
+
+    Raises:
+        ValueError: what was saved lacks something, or does not fit.
+    """
     tensors, state = saved
+    try:
+        _put(tensors, model, optimiser)
+        early.best, early.waited = state["early_stop"]["best"], state["early_stop"]["waited"]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ValueError(
+            f"the checkpoint after step {state['step']} cannot be gone on with, something in it is "
+            f"missing or does not fit: {error}; remove it to go on from the one before, or give "
+            "another --out"
+        ) from error
+    return int(state["step"])
+
+
+def _put(tensors: dict[str, Tensor], model: Learner, optimiser: torch.optim.Optimizer) -> None:
     model.load_state_dict(
         {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     )
@@ -157,5 +176,3 @@ def restore(
             values.setdefault(int(i), {})[key] = tensor
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": values, "param_groups": groups})
-    early.best, early.waited = state["early_stop"]["best"], state["early_stop"]["waited"]
-    return int(state["step"])

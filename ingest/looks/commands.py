@@ -55,10 +55,17 @@ def verify(options: Verify) -> int:
     """Checks a shard directory; returns the exit code."""
     from slvr.command.progress import track
     from slvr.shards.copies import count_copies
+    from slvr.shards.manifest import MANIFEST
     from slvr.shards.read import ShardDirectory
     from slvr.shards.verify import verify as find_damages
 
-    directory = ShardDirectory.open(options.directory)
+    try:
+        directory = ShardDirectory.open(options.directory)
+    except ValueError as error:
+        if not (Path(options.directory) / MANIFEST).is_file():
+            raise
+        print(error)  # a damaged manifest is a finding, not a wrong argument
+        return FAILED
     shards = directory.manifest.shards
     with track("verify", len(shards), "shards") as progress:
         damages = find_damages(directory, on_shard=lambda name: progress.advance(note=name))

@@ -18,6 +18,7 @@ from slvr.shards.clip import SAMPLE_RATE_HZ
 
 # Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
 LOG_FLOOR = 2.220446049250313e-16
+MOST_FRAME_SAMPLES = 10 * SAMPLE_RATE_HZ
 # A triangle covers a few bins: multiplied by slices, five sixths of the bank's zeros are left out.
 N_SLICES = 8
 
@@ -48,6 +49,12 @@ class MelFrontEnd(FrontEnd):
             raise ValueError(
                 "front end: expected n_mels and hop_samples of 1 or more and an even frame_samples "
                 f"of 4 or more, got {n_mels}, {hop_samples} and {frame_samples}"
+            )
+        if frame_samples > MOST_FRAME_SAMPLES or n_mels > frame_samples:
+            # before the bank is made: a number in a file must not cost gigabytes
+            raise ValueError(
+                f"front end: expected frame_samples of at most {MOST_FRAME_SAMPLES} (10 s) and no "
+                f"more n_mels than these, got {frame_samples} and {n_mels}"
             )
         self.n_mels = n_mels
         self.frame_samples = frame_samples
