@@ -88,7 +88,7 @@ def check_vocoder(stage, frame, hop, made, made_hop, step):
 
 def check_shift(ratio):
     hops = HOPS[ratio]
-    stage = stages.shift_stage([ratio], [0], [1], T)
+    stage = stages.shift_stage([hops], [0], [1], T)
     check_vocoder(stage, 3 * hops[0], hops[0], 3 * hops[1], hops[1], hops[1] / hops[0])
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slvr.pipeline.augmentations.spectral import STRETCH_FRAME, STRETCH_HOP
-from slvr.pipeline.augmentations.two_grids import HOPS, HOPS_A_FRAME, OVERLAP
+from slvr.pipeline.augmentations.two_grids import HOPS_A_FRAME, OVERLAP
 from slvr.pipeline.augmentations.vocoder import frame_count
-from slvr.pipeline.fused.schedule import Schedule
+from slvr.pipeline.fused.schedule import Ints, Schedule
 
 # FFTs are made of whole multiples of so many rows' frames: each other number is another plan.
 FFT_ROWS = 16
@@ -73,11 +73,11 @@ class Stage:
 
 
 def shift_stage(
-    ratios: Sequence[Any], sources: Sequence[int], targets: Sequence[int], n_samples: int
+    hops: Any, sources: Sequence[int] | Ints, targets: Sequence[int] | Ints, n_samples: int
 ) -> Stage:
-    """Rows of `two_grids.shift`, each by its published ratio."""
-    hops = np.array([HOPS[ratio] for ratio in ratios]).reshape(-1, 2)
-    counts = np.array([[frame_count(n_samples, int(hop)) for hop in pair] for pair in hops])
+    """Rows of `two_grids.shift`, each by its (n, 2) hops, of analysis and of synthesis."""
+    hops = np.asarray(hops)
+    counts = -(-n_samples // hops) + 1  # `vocoder.frame_count`
     frames, made = HOPS_A_FRAME * hops.T
     factors = np.stack(
         (
@@ -100,10 +100,10 @@ def shift_stage(
 
 
 def stretch_stage(
-    rates: Sequence[float], sources: Sequence[int], targets: Sequence[int], n_samples: int
+    rates: Any, sources: Sequence[int] | Ints, targets: Sequence[int] | Ints, n_samples: int
 ) -> Stage:
     """Rows of `spectral.TimeStretch`, each by its rate."""
-    rate, whole = np.array(rates), frame_count(n_samples, STRETCH_HOP)
+    rate, whole = np.asarray(rates, np.float64), frame_count(n_samples, STRETCH_HOP)
     hops_a_frame = STRETCH_FRAME // STRETCH_HOP
     # As `vocoder.stretch`, but each row by itself.
     made = np.minimum(whole, np.ceil((whole - 1) / rate) + hops_a_frame)
