@@ -95,7 +95,7 @@ def shift_stage(
         factors=factors,
         hops_a_frame=HOPS_A_FRAME,
         by_bins=True,
-        unit=lambda length: FFT_ROWS * frame_count(n_samples, length // HOPS_A_FRAME),
+        unit=lambda lengths: FFT_ROWS * (-(-n_samples // (lengths // HOPS_A_FRAME)) + 1),
     )
 
 
@@ -163,16 +163,18 @@ def _stage(
 
 def _places(length: Any, count: Any, unit: Any) -> Any:
     """Each row's group of one frame length, frames before it there; the groups; their starts."""
-    group, at, groups, begin = np.zeros_like(length), np.zeros_like(length), [], [0]
-    for index, samples in enumerate(np.unique(length)):
-        rows = np.flatnonzero(length == samples)
-        counts = count[rows].astype(np.int64)
-        group[rows], at[rows] = index, np.cumsum(counts) - counts
-        n = int(-(-counts.sum() // unit(int(samples))) * unit(int(samples)))
-        groups.append((int(samples), n))
-        begin.append(begin[-1] + n * int(samples))
-    assert len(groups) <= N_GROUPS
-    return group, at, groups, np.array(begin)
+    lengths, group = np.unique(length, return_inverse=True)
+    assert len(lengths) <= N_GROUPS
+    order = np.argsort(group, kind="stable")
+    count = count.astype(np.int64)[order]
+    before = np.cumsum(count) - count
+    first = np.searchsorted(group[order], np.arange(len(lengths)))
+    at = np.empty_like(before)
+    at[order] = before - before[first][group[order]]
+    units = unit(lengths)
+    n = -(-np.add.reduceat(count, first) // units) * units
+    begin = np.cumsum(n * lengths) - n * lengths
+    return group, at, list(zip(lengths.tolist(), n.tolist(), strict=True)), begin
 
 
 def vocoder_stages(steps: Schedule, n_samples: int) -> list[Stage]:
