@@ -16,6 +16,7 @@ class LogMel(MelFrontEnd):
     """
 
     NAME: ClassVar[str] = "logmel"
+    has_kernels = True
     channels = 1
 
     @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Letters: B clips, C channels, T samples, L frames, N samples a frame, F = N/2 + 
 
 from abc import abstractmethod
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from slvr.pipeline.blocks import block_rows, in_blocks
 from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.fused import can_run_on
 from slvr.pipeline.torchaudio_import import functional as taf
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
@@ -20,6 +21,18 @@ from slvr.shards.clip import SAMPLE_RATE_HZ
 LOG_FLOOR = 2.220446049250313e-16
 # A triangle covers a few bins: multiplied by slices, five sixths of the bank's zeros are left out.
 N_SLICES = 8
+BAND_BLOCK = 32  # bands of one program of `slvr.pipeline.fused.front_end`
+
+
+class Bands(NamedTuple):
+    """The bank band by band: its first bin and the weights from there on."""
+
+    first: Tensor
+    """(M,) int32."""
+    widest: Tensor
+    """(blocks,) int32: bins of the widest band of each `BAND_BLOCK`."""
+    weights: Tensor
+    """(W, M), 0 beyond a band's last bin."""
 
 
 class MelFrontEnd(FrontEnd):
@@ -30,6 +43,10 @@ class MelFrontEnd(FrontEnd):
     more decades than half precision has.
     """
 
+    has_kernels: ClassVar[bool] = False
+    """Whether `slvr.pipeline.fused.front_end` makes what the `images` of just this class make."""
+    fused = True
+    """By these kernels, where they can be launched."""
     mel_bank: Tensor
 
     def __init__(self, n_mels: int, frame_samples: int, hop_samples: int) -> None:
@@ -65,6 +82,8 @@ class MelFrontEnd(FrontEnd):
                 "some would hold no frequency; give fewer n_mels or more frame_samples"
             )
         self.bands = _bands(inner, N_SLICES)
+        for name, table in sparse(bank)._asdict().items():
+            self.register_buffer(f"bands_{name}", table, False)
 
     @classmethod
     def build(cls, config: Any) -> Self:
@@ -94,7 +113,18 @@ class MelFrontEnd(FrontEnd):
         with torch.autocast(waves.device.type, enabled=False):
             if torch.compiler.is_compiling():
                 return self._of_waves(waves)
+            if self.can_launch(waves.device, waves.shape[-1]) and not waves.requires_grad:
+                # loads triton
+                from slvr.pipeline.fused.front_end import images  # noqa: PLC0415
+
+                tables = Bands(*(self.get_buffer(f"bands_{name}") for name in Bands._fields))
+                frame, hop = self.frame_samples, self.hop_samples
+                return images(waves.contiguous(), frame, hop, tables, self.channels)
             return in_blocks(self._of_waves, block_rows(waves), waves)
+
+    def can_launch(self, device: torch.device, n_samples: int) -> bool:
+        """Whether clips of so many samples there go by kernels."""
+        return self.fused and "has_kernels" in vars(type(self)) and can_run_on(device, n_samples)
 
     def _of_waves(self, waves: Tensor) -> Tensor:
         half = self.frame_samples // 2
@@ -128,6 +158,18 @@ def hann_power(spectra: Tensor) -> Tensor:
 def decibel(x: Tensor) -> Tensor:
     """`10 log10(x + eps)`."""
     return (x + LOG_FLOOR).log10_().mul_(10)
+
+
+def sparse(bank: Tensor) -> Bands:
+    """A bank (F, M) band by band."""
+    used = bank > 0
+    first = used.int().argmax(0)
+    width = used.sum(0)
+    bins = first + torch.arange(int(width.max()))[:, None]
+    within = bins < first + width
+    weights = torch.where(within, bank.gather(0, bins.clamp(max=len(bank) - 1)), 0)
+    widest = torch.stack([block.max() for block in width.split(BAND_BLOCK)])
+    return Bands(first.int(), widest.int(), weights.contiguous())
 
 
 def _bands(bank: Tensor, n: int) -> list[tuple[slice, slice]]:

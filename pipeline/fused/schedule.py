@@ -271,7 +271,12 @@ def _operands(augmentation: Augmentation, params: dict[str, Rows], n_samples: in
         return [params["noise_seed"], params["f_decay"], ratio.numpy()]
     if isinstance(augmentation, Fade):
         n = np.float32(n_samples)
-        return [FADE, np.rint(params["fade_in"] * n), np.rint(params["fade_out"] * n), params["shape"]]
+        return [
+            FADE,
+            np.rint(params["fade_in"] * n),
+            np.rint(params["fade_out"] * n),
+            params["shape"],
+        ]
     if isinstance(augmentation, TimeMasking):
         drawn = {name: torch.from_numpy(value) for name, value in params.items()}
         length, start = augmentation.samples(drawn, n_samples)
