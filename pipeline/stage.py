@@ -114,7 +114,7 @@ def make_views(
     waves = normalise(to_float(pcm), normalisation)
     n = len(waves)
     if plan is None:
-        plan = plan_of(views, *waves.shape, seed, waves.device, rank, world)
+        plan = plan_of(views, n, waves.shape[1], seed, waves.device, rank, world)
     made = views.apply(waves, plan)
     if made.ndim != 3 or tuple(made.shape[:2]) != (views.n_views, n):
         raise ValueError(

@@ -24,8 +24,8 @@ from slvr.pipeline.augmentations import DEFAULT, ColouredNoise, PitchShift, Time
 from slvr.pipeline.augmentations.noise import coloured_noise
 from slvr.pipeline.augmentations.two_grids import HOPS
 from slvr.pipeline.augmentations.vocoder import frame_power, istft, phase_vocoder, stft
+from slvr.pipeline.frontends.bank import Bands
 from slvr.pipeline.frontends.logmel import LogMel
-from slvr.pipeline.frontends.mel import Bands
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.fused import front_end, launches, stages, views
 from slvr.pipeline.views.chains import Chains

@@ -12,7 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from slvr.pipeline.frontends.mel import BAND_BLOCK
+from slvr.pipeline.frontends.bank import BAND_BLOCK
 from slvr.pipeline.fused import chain_kernels as chain
 from slvr.pipeline.fused import front_end, launches
 from slvr.pipeline.fused import mel_kernels as mel

@@ -15,7 +15,7 @@ import torch
 sys.path.append(str(Path(__file__).parent / "benchmarks"))  # for counting.py
 
 from slvr.pipeline.augmentations import DEFAULT, Fade, PitchShift, TimeShift, TimeStretch
-from slvr.pipeline.frontends.mel import Bands
+from slvr.pipeline.frontends.bank import Bands
 from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.fused import can_run, stages
 from slvr.pipeline.fused.schedule import (

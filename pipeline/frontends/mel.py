@@ -4,35 +4,18 @@ Letters: B clips, C channels, T samples, L frames, N samples a frame, F = N/2 + 
 """
 
 from abc import abstractmethod
-from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from slvr.pipeline.blocks import block_rows, in_blocks
+from slvr.pipeline.frontends.bank import LOG_FLOOR, N_SLICES, Bands, slices_of, sparse
 from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.pipeline.fused import can_run_on
 from slvr.pipeline.torchaudio_import import functional as taf
 from slvr.shards.clip import SAMPLE_RATE_HZ
-
-# Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
-LOG_FLOOR = 2.220446049250313e-16
-# A triangle covers a few bins: multiplied by slices, five sixths of the bank's zeros are left out.
-N_SLICES = 8
-BAND_BLOCK = 32  # bands of one program of `slvr.pipeline.fused.front_end`
-
-
-class Bands(NamedTuple):
-    """The bank band by band: its first bin and the weights from there on."""
-
-    first: Tensor
-    """(M,) int32."""
-    widest: Tensor
-    """(blocks,) int32: bins of the widest band of each `BAND_BLOCK`."""
-    weights: Tensor
-    """(W, M), 0 beyond a band's last bin."""
 
 
 class MelFrontEnd(FrontEnd):
@@ -81,7 +64,7 @@ class MelFrontEnd(FrontEnd):
                 f"front end: n_mels {n_mels} are too many for frames of {frame_samples} samples, "
                 "some would hold no frequency; give fewer n_mels or more frame_samples"
             )
-        self.bands = _bands(inner, N_SLICES)
+        self.bands = slices_of(inner, N_SLICES)
         for name, table in sparse(bank)._asdict().items():
             self.register_buffer(f"bands_{name}", table, False)
 
@@ -158,25 +141,3 @@ def hann_power(spectra: Tensor) -> Tensor:
 def decibel(x: Tensor) -> Tensor:
     """`10 log10(x + eps)`."""
     return (x + LOG_FLOOR).log10_().mul_(10)
-
-
-def sparse(bank: Tensor) -> Bands:
-    """A bank (F, M) band by band."""
-    used = bank > 0
-    first = used.int().argmax(0)
-    width = used.sum(0)
-    bins = first + torch.arange(int(width.max()))[:, None]
-    within = bins < first + width
-    weights = torch.where(within, bank.gather(0, bins.clamp(max=len(bank) - 1)), 0)
-    widest = torch.stack([block.max() for block in width.split(BAND_BLOCK)])
-    return Bands(first.int(), widest.int(), weights.contiguous())
-
-
-def _bands(bank: Tensor, n: int) -> list[tuple[slice, slice]]:
-    """Slices of bands, and for each the bins outside of which their weights are all 0."""
-    edges = torch.linspace(0, bank.shape[1], min(n, bank.shape[1]) + 1).long().tolist()
-    slices = []
-    for low, high in pairwise(edges):
-        used = bank[:, low:high].any(1).nonzero()[:, 0].tolist()
-        slices.append((slice(used[0], used[-1] + 1), slice(low, high)))
-    return slices

@@ -4,7 +4,7 @@ import torch
 import triton
 from torch import Tensor
 
-from slvr.pipeline.frontends.mel import BAND_BLOCK, Bands
+from slvr.pipeline.frontends.bank import BAND_BLOCK, Bands
 from slvr.pipeline.fused import mel_kernels as kernels
 
 FRAMES = 32  # of one program

@@ -6,11 +6,11 @@ Letters: T samples, L frames, N samples a frame, F bins, M mel bands.
 import triton
 import triton.language as tl
 
-from slvr.pipeline.frontends import mel
+from slvr.pipeline.frontends import bank
 from slvr.pipeline.fused.vocoder_kernels import read_complex
 
 # A kernel sees no other global numbers.
-LOG_FLOOR = tl.constexpr(mel.LOG_FLOOR)
+LOG_FLOOR = tl.constexpr(bank.LOG_FLOOR)
 DECIBEL = tl.constexpr(3.0102999566398120)  # ten times the decadic logarithm of 2
 PI = tl.constexpr(3.141592653589793)
 

@@ -207,16 +207,16 @@ class _Making:
             else:
                 code, *operands = values
                 self.codes[where] = code
-                for column, value in enumerate(operands):
-                    self.operands[(*where, column)] = value[rows[mine]]
+                for i, value in enumerate(operands):
+                    self.operands[(*where, i)] = value[rows[mine]]
         chosen = np.flatnonzero(is_noise)
         chosen = chosen[np.lexsort((slot[chosen], rows[chosen], after[chosen]))]
         n_noises = -(-len(chosen) // NOISE_ROWS) * NOISE_ROWS
         self.noises = np.zeros((3, n_noises))
         self.noises[:, : len(chosen)] = noises[:, chosen]
         where = program[chosen], rows[chosen], slot[chosen]
-        for column in (0, 1):
-            self.operands[(*where, column)] = np.arange(len(chosen))
+        for i in (0, 1):
+            self.operands[(*where, i)] = np.arange(len(chosen))
 
     def _fill_gains(self) -> None:
         """What each stage leaves to the program behind it. Levels of noises come before gains."""
@@ -258,7 +258,8 @@ def _hops(semitones: Rows) -> Rows:
     distance = np.abs(semitones[:, None] - PUBLISHED_SEMITONES)
     nearest = distance.argmin(1)
     assert (distance.min(1) < SAME_SEMITONES).all(), "an interval that is not published"
-    return PUBLISHED_HOPS[nearest]
+    hops: Rows = PUBLISHED_HOPS[nearest]
+    return hops
 
 
 def _operands(augmentation: Augmentation, params: dict[str, Rows], n_samples: int) -> list[Any]:
