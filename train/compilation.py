@@ -8,6 +8,7 @@ import torch
 
 from slvr.model.learner import Learner
 from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.frontends.mel import MelFrontEnd
 
 
 def compiled(model: Learner, device: torch.device) -> Learner:
@@ -28,9 +29,11 @@ def compiled_front_end(front_end: FrontEnd, device: torch.device) -> FrontEnd:
     """The front end by torch.compile on CUDA; elsewhere as it is.
 
     A CPU takes it block by block, near its caches, which a compiled whole batch is slower than.
-    No CUDA graph: its input lies elsewhere at each step, and would be copied for it.
+    No CUDA graph: its input lies elsewhere at each step, and would be copied for it. One that goes
+    by kernels of its own has nothing to compile.
     """
-    if device.type != "cuda":
+    by_kernels = isinstance(front_end, MelFrontEnd) and front_end.can_launch(device, 1)
+    if device.type != "cuda" or by_kernels:
         return front_end
     return cast(FrontEnd, torch.compile(front_end, dynamic=False))
 

@@ -151,6 +151,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                     optimisation.schedule, step, optimisation.steps, optimisation.lr
                 )
             losses = trained(views, known)
+            stage.begin(batch.pcm, (data.seed, step + 1))  # the pass backward leaves Python alone
             fabric.backward(losses[TOTAL])
             stepper.step()
             stepper.zero_grad()
