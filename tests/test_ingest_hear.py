@@ -13,6 +13,7 @@ from evaluation_sets import sound, tar_of
 from hear_tasks import DCASE_STEMS, dcase, nsynth, prepared, speech_commands, write_tree
 from slvr.ingest.cli import main
 from slvr.ingest.hear.draws import divided, first_of
+from slvr.ingest.recipes.hear import Hear
 from slvr.ingest.recipes.hear_originals import ORIGINALS
 from slvr.shards.read import ShardDirectory
 
@@ -48,15 +49,17 @@ def tarball(tmp_path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", ["tarball", "folder", "task folder", "other top"])
-def test_a_prepared_task_of_scenes(tmp_path: Path, ingest: Ingest, form: str) -> None:
+@pytest.mark.parametrize("form", ["folder", "task folder", "other top"])
+def test_a_folder_of_a_task_is_the_same_as_its_tarball(tmp_path: Path, form: str) -> None:
     top = "tasks/toy-v1-small" if form == "other top" else "hear-2021.0.6/tasks/toy-v1-small"
     members = prepared(SCENES, ["no", "yes"], top)
-    if "folder" in form:
-        where = write_tree(tmp_path / "task", members) / (top if form == "task folder" else "")
-    else:
-        where = tarball(tmp_path, members)
-    code, said = ingest(where)
+    where = write_tree(tmp_path / "task", members) / (top if form == "task folder" else "")
+    plan = Hear(str(where)).plan(tmp_path)
+    assert plan == Hear(str(tarball(tmp_path, members))).plan(tmp_path)
+
+
+def test_a_prepared_task_of_scenes(tmp_path: Path, ingest: Ingest) -> None:
+    code, said = ingest(tarball(tmp_path, prepared(SCENES, ["no", "yes"])))
     assert code == 0, said
     assert "the task has audio of 48000 Hz; taken: 4 clips of 48000 Hz, resampled" in said
     rows = shards(tmp_path).rows().set_index("key")
@@ -150,11 +153,14 @@ def test_folds_integer_labels_and_pitch(tmp_path: Path, ingest: Ingest) -> None:
     [((16_000, 48_000), 16_000), ((48_000, 22_050), 22_050), ((8_000, 11_025), 11_025)],
 )
 def test_the_rate_nearest_above_ours_is_taken(
-    tmp_path: Path, ingest: Ingest, rates_hz: tuple[int, ...], taken_hz: int
+    tmp_path: Path, rates_hz: tuple[int, ...], taken_hz: int
 ) -> None:
-    code, said = ingest(tarball(tmp_path, prepared(SCENES, ["no", "yes"], rates_hz=rates_hz)))
-    assert code == 0, said
-    assert set(shards(tmp_path).rows()["source_rate_hz"]) == {taken_hz}
+    where = tarball(tmp_path, prepared(SCENES, ["no", "yes"], rates_hz=rates_hz))
+    recipe = Hear(str(where))
+    plan = recipe.plan(tmp_path)
+    said = "; ".join(plan.notes)
+    made = recipe.make(plan.clips[0], "flac")
+    assert made.status == "ok" and made.source_rate_hz == taken_hz and made.n_samples == 3200
     assert f"taken: 4 clips of {taken_hz} Hz" in said
     assert ("resampled" in said) == (taken_hz != 16_000)
     assert ("nothing above 5512 Hz" in said) == (taken_hz < 16_000)
