@@ -14,7 +14,7 @@ from hear_tasks import DCASE_STEMS, dcase, nsynth, prepared, speech_commands, wr
 from slvr.ingest.cli import main
 from slvr.ingest.hear.draws import divided, first_of
 from slvr.ingest.recipes.hear import Hear
-from slvr.ingest.recipes.hear_originals import ORIGINALS
+from slvr.ingest.recipes.hear_originals import ALIASES, ORIGINALS
 from slvr.shards.read import ShardDirectory
 
 SCENES = {
@@ -350,3 +350,13 @@ def test_every_task_that_is_made_here_says_what_an_evaluation_needs() -> None:
         assert name == f"{about['task_name']}-{about['version']}-{about['mode']}"
         assert about["embedding_type"] in ("scene", "event") and about["evaluation"]
         assert about["sample_duration"] == original.length_s
+
+
+def test_the_table_of_the_docs_is_the_code() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "hear.md").read_text()
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    stated = {name.strip(" `"): (clips.strip(), classes.strip()) for name, clips, classes in rows}
+    assert stated == {
+        alias: (f"{ORIGINALS[name].n_clips:,}", str(ORIGINALS[name].n_classes))
+        for alias, name in ALIASES.items()
+    }
