@@ -229,6 +229,8 @@ def test_no_split_two_tasks_and_nothing_at_all(tmp_path: Path, ingest: Ingest) -
     code, said = ingest("nowhere")
     assert code == 2 and "neither a folder or tarball of a prepared task" in said
     assert "fetch hear2021-<task>-48000.tar.gz" in said and "dcase2016_task2" in said
+    code, said = ingest(none, "--source", tmp_path)
+    assert code == 2 and "is a prepared task, which holds its audio; leave out --source" in said
     code, said = ingest("nsynth_pitch", "--source", tmp_path)
     assert code == 2 and "neither nsynth-train.jsonwav.tar.gz nor a folder nsynth-train" in said
 
