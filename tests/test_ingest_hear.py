@@ -198,6 +198,12 @@ def test_a_missing_split_a_strange_label_and_a_strange_number_of_labels(
         ("task_metadata.json", None, "expected one file task_metadata.json, found none; give the"),
         ("task_metadata.json", b"[]", "expected a JSON object, got list"),
         ("task_metadata.json", b'{"embedding_type": "x"}', "embedding_type is 'x', expected scene"),
+        (
+            "task_metadata.json",
+            b'{"embedding_type": "scene", "prediction_type": "multiclass", "task_name": "x",'
+            b'"splits": ["../up"]}',
+            "task_metadata.json: split '../up', expected a name of letters",
+        ),
         ("train.json", b"{", "train.json: no JSON that can be used"),
         ("train.json", b"[" * 100_000, "train.json: no JSON that can be used"),
         ("train.json", b'{"a.wav": ["x"], "a.wav": ["y"]}', "'a.wav' is there twice"),
