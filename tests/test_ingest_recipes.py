@@ -13,12 +13,15 @@ import pytest
 import soundfile
 
 from conftest import noise, run
-from evaluation_sets import TOYS, packed
+from evaluation_sets import TOYS, packed, sound
+from hear_tasks import prepared, write_tree
 from loopback import Route, serve, tones
 from slvr.ingest.recipe import ClipPlan, Recipe
 from slvr.ingest.recipes import EVALUATION_SETS, RECIPES
 from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.recipes.folder import Folder
+from slvr.ingest.recipes.fsd50k import FSD50K
+from slvr.ingest.recipes.hear import Hear
 from slvr.ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
 from slvr.shards.audio import decode
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ
@@ -46,6 +49,19 @@ def small(name: str, tmp_path: Path) -> Iterator[Recipe]:
                 source_url=server.url("/{id}"),
                 proxy=("",),
             )
+    elif name == "hear":
+        lists = {"train": {"a.wav": ["x"]}, "test": {"b.wav": ["y"]}}
+        yield Hear(str(write_tree(tmp_path / "task", prepared(lists, ["x", "y"]))))
+    elif name == "fsd50k":
+        members = {"FSD50K.dev_audio/1.wav": sound("WAV", 44_100)}
+        for part, head in (
+            ("dev", "fname,labels,mids,split\n1,x,/m/1,val\n"),
+            ("eval", "fname,labels\n"),
+        ):
+            members[f"{part}.csv"] = head.encode()
+            members[f"{part}_clips_info_FSD50K.json"] = b'{"1": {"license": "here"}}'
+        members["vocabulary.csv"] = b"0,x,/m/1\n"
+        yield FSD50K(str(write_tree(tmp_path / "in", members)))
     else:
         toy = TOYS[name]()
         (tmp_path / "in").mkdir()

@@ -10,6 +10,7 @@ from slvr.ingest.recipes.cremad import CREMAD
 from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.recipes.esc50 import ESC50
 from slvr.ingest.recipes.folder import Folder
+from slvr.ingest.recipes.fsd50k import FSD50K
 from slvr.ingest.recipes.fsdkaggle18 import FSDKaggle18
 from slvr.ingest.recipes.hear import Hear
 from slvr.ingest.recipes.nsynth import NSynth
@@ -30,6 +31,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "demo": Demo,
     "folder": Folder,
     "audioset": AudioSet,
+    "fsd50k": FSD50K,
     "hear": Hear,
     **EVALUATION_SETS,
 }
