@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from lightning_fabric.utilities import rank_zero_only
 
@@ -44,8 +45,9 @@ def train(config: TrainConfig, out: Path) -> Path:
     """Trains, or goes on with, the run in `out`; returns its last checkpoint.
 
     Everything random is a function of seed and step alone, in every process: weights, order and
-    cuts of the clips, augmentations. A resumed run on the CPU therefore repeats an uninterrupted
-    one bit for bit, and W processes take the clips and views of one, each its share of each batch.
+    cuts of the clips, augmentations, dropout. A resumed run on the CPU therefore repeats
+    an uninterrupted one bit for bit, and W processes take the clips and views of one, each its
+    share of each batch; of dropout each draws its own.
 
     Raises:
         ValueError: unusable shards, a checkpoint of another configuration, or a loss that is not
@@ -149,6 +151,8 @@ def train(config: TrainConfig, out: Path) -> Path:
                 group["lr"] = learning_rate(
                     optimisation.schedule, step, optimisation.steps, optimisation.lr
                 )
+            # what the network itself draws, as stochastic depth does, is a function of the step too
+            torch.manual_seed(drawn_seed(data.seed, step, ranks.rank))
             losses = trained(views, known)
             fabric.backward(losses[TOTAL])
             stepper.step()
@@ -221,6 +225,13 @@ def train(config: TrainConfig, out: Path) -> Path:
         if ranks.is_first:
             say(f"report: {write_report(out, config, model, stage.front_end, fabric.device)}")
     return last
+
+
+def drawn_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of what the network draws in a step; another one than that of the views."""
+    # a 0 at the end would be no difference to (seed, step)
+    state = np.random.SeedSequence((seed, step, 1 + rank)).generate_state(1, np.uint64)
+    return int(state[0])
 
 
 @rank_zero_only

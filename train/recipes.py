@@ -1,8 +1,10 @@
 """The recipes: each names its parts, its objectives with weights, and what else it sets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from slvr.pipeline.frontends.published import K22
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,57 @@ def alone(head: str) -> Recipe:
     return Recipe((head,), settings={"encoder.variant": "none"})
 
 
+def sampled(objective: str, front_end: Mapping[str, Any], settings: Mapping[str, Any]) -> Recipe:
+    """Multiple sampling strategies (Kuroyanagi & Komatsu, ICASSP 2022), or a part of it."""
+    about_front_end = {f"front_end.{name}": value for name, value in front_end.items()}
+    settings = {**K22_TRAINING, **about_front_end, **settings}
+    return Recipe((objective,), "efficientnet-b0", "crops", "logmel", settings)
+
+
+K22_TRAINING = {
+    "normalise": "none",
+    "batch": 1024,
+    "steps": 4000,
+    "lr": 1e-4,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}
+K22_LOG = {**K22, "log": "decibel", "floor": 1e-10, "floor_is": "least", "statistics": "all"}
+"""The paper's log-mel, at zero mean and unit deviation; the public code has no logarithm."""
+K22_CODE = {
+    "batch": 512,
+    "encoder.head_norm": False,
+    "encoder.pool_mel": "max",
+    "encoder.pool_time": "max",
+    "views.ratio": "code",
+}
+"""What the public code does otherwise than the paper, but for front end and weights."""
+TWO_VIEWS = {"views.pitch": False}
+SAMPLED: dict[str, Recipe] = {
+    "k22": sampled("k22", K22_LOG, {}),
+    "k22-code": sampled("k22:frame=0.01,pitch=0.01", K22, K22_CODE),
+    "cola": sampled("cola", K22_LOG, TWO_VIEWS),
+    "k22-clip-frame": sampled("cola_frame", K22_LOG, TWO_VIEWS),
+    "k22-clip-pitch": sampled("k22:frame=0", K22_LOG, {}),
+    "k22-cosine": sampled("k22", K22_LOG, {"objectives.k22.similarity": "cosine"}),
+    "k22-code-cosine": sampled(
+        *("k22:frame=0.01,pitch=0.01", K22),
+        {**K22_CODE, "objectives.k22.similarity": "cosine-code"},
+    ),
+}
+"""The recipes of multiple sampling strategies."""
+SAMPLED_DEMO = {
+    "encoder.width": 0.25,
+    "encoder.dim": 128,
+    "clip_s": 2.0,
+    "batch": 64,
+    "steps": 200,
+    "lr": 1e-3,
+    "checkpoint_every": 50,
+}
+"""What makes one of them small: a quarter of the channels, a fifth of the clip."""
+
+
 METHODS = {"mtslvr": ("mlap",), "augself": ("augself",), "mtslvr-augself": ("mlap", "augself")}
 """First part of a recipe's name -> what is predicted."""
 
@@ -63,6 +116,11 @@ RECIPES: dict[str, Recipe] = {
             "checkpoint_every": 50,
         },
     ),
+    **SAMPLED,
+    **{
+        f"demo-{name}": replace(recipe, settings={**recipe.settings, **SAMPLED_DEMO})
+        for name, recipe in SAMPLED.items()
+    },
 }
 """Name -> recipe."""
 

@@ -153,7 +153,7 @@ class K22(Objective):
 class ClipFrame(K22):
     """The terms `clip` and `frame` of `K22`, on two views or more."""
 
-    NAME = "cola-frame"
+    NAME = "cola_frame"
     terms = ("clip", "frame")
     needs = frozenset[str]()
     n_views = 2
