@@ -47,7 +47,7 @@ def main() -> None:
     ours = median_s(lambda: maker.apply(waves, plan), args.repeats, device)
     print(f"slvr     {1e3 * ours / args.clips:7.2f} ms a clip, three views, {device.type}")
     try:
-        import librosa  # noqa: PLC0415
+        import librosa
     except ImportError:
         print("librosa is not here: see this file's first lines")
         return

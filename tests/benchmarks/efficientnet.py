@@ -21,7 +21,7 @@ from slvr.model.encoders.efficientnet import EfficientNet
 def reference() -> nn.Module:
     """The package's network before pooling, three passes a step."""
     try:
-        from efficientnet_pytorch import EfficientNet as Theirs  # noqa: PLC0415
+        from efficientnet_pytorch import EfficientNet as Theirs
     except ImportError:
         sys.exit("efficientnet.py: no efficientnet_pytorch here; see this file's first lines")
     made: nn.Module = Theirs.from_name("efficientnet-b0", in_channels=1)
