@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from conftest import configured, write_directory
 from slvr.eval import cli as evaluate
 from slvr.model.checkpoint import checkpoints, read_checkpoint
 from slvr.train import cli as train
+from slvr.train.configure import parser_of
 from slvr.train.recipes import RECIPES, SAMPLED, SAMPLED_DEMO
 
 TINY = {
@@ -120,3 +122,14 @@ def test_the_demo_s_are_the_same_in_small() -> None:
         whole, small = (configured(recipe=each).flat() for each in (name, f"demo-{name}"))
         assert {k for k in whole if whole[k] != small[k]} == {"recipe", *SAMPLED_DEMO}
     assert RECIPES.keys() >= {f"demo-{name}" for name in SAMPLED}
+
+
+def test_the_page_names_recipes_and_flags_that_there_are() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "sampling.md").read_text()
+    for name in SAMPLED:
+        assert f"| `{name}` |" in page
+    assert set(re.findall(r"--recipe ([a-z0-9-]+)", page)) <= set(RECIPES)
+    known = parser_of(RECIPES["k22"], {}).format_help()
+    parts = r"--(?:no-)?(?:encoder|views|objectives)\.[a-z0-9.-]+"
+    for flag in set(re.findall(parts, page)):
+        assert flag in known, flag
