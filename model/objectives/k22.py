@@ -147,7 +147,8 @@ class K22(Objective):
         """
         assert h.frames is not None, "uses_frames"
         anchor, shifted = self.pitch(h.frames[0]), self.pitch(h.frames[2])
-        return (anchor - shifted).squeeze(-1).float()
+        lower: Tensor = (anchor - shifted).squeeze(-1).float()
+        return lower
 
 
 class ClipFrame(K22):
