@@ -91,7 +91,7 @@ def test_the_paper_s_recipe_and_the_code_s_differ_where_they_do() -> None:
         "front_end.floor": (1e-10, 2.220446049250313e-16),
         "front_end.floor_is": ("least", "added"),
         "front_end.statistics": ("all", "none"),
-        "objectives.k22.weights": ({}, {"frame": 0.01, "pitch": 0.01}),
+        "objectives.k22.weights": ({}, {"clip": 1, "frame": 0.01, "pitch": 0.01}),
         "views.ratio": ("paper", "code"),
     }
     assert (paper["lr"], paper["steps"], paper["weight_decay"]) == (1e-4, 4000, 0)
@@ -106,7 +106,7 @@ def test_ablations_leave_out_what_their_names_say() -> None:
     for name, left_out in {
         "cola": {"views.pitch": False},
         "k22-clip-frame": {"views.pitch": False},
-        "k22-clip-pitch": {"objectives.k22.weights": {"frame": 0}},
+        "k22-clip-pitch": {"objectives.k22.weights": {"clip": 1, "frame": 0, "pitch": 1}},
         "k22-cosine": {"objectives.k22.similarity": "cosine"},
     }.items():
         part = configured(recipe=name).flat()

@@ -66,13 +66,13 @@ K22_CODE = {
 TWO_VIEWS = {"views.pitch": False}
 SAMPLED: dict[str, Recipe] = {
     "k22": sampled("k22", K22_LOG, {}),
-    "k22-code": sampled("k22:frame=0.01,pitch=0.01", K22, K22_CODE),
+    "k22-code": sampled("k22:clip=1,frame=0.01,pitch=0.01", K22, K22_CODE),
     "cola": sampled("cola", K22_LOG, TWO_VIEWS),
     "k22-clip-frame": sampled("cola_frame", K22_LOG, TWO_VIEWS),
-    "k22-clip-pitch": sampled("k22:frame=0", K22_LOG, {}),
+    "k22-clip-pitch": sampled("k22:clip=1,frame=0,pitch=1", K22_LOG, {}),
     "k22-cosine": sampled("k22", K22_LOG, {"objectives.k22.similarity": "cosine"}),
     "k22-code-cosine": sampled(
-        *("k22:frame=0.01,pitch=0.01", K22),
+        *("k22:clip=1,frame=0.01,pitch=0.01", K22),
         {**K22_CODE, "objectives.k22.similarity": "cosine-code"},
     ),
 }
