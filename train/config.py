@@ -160,8 +160,9 @@ class HeadChoice:
     config: Any
     task: str
     weight: float = 1.0
-    """Of every term that has none of its own."""
+    """Of every term, where none is named."""
     weights: Mapping[str, float] = field(default_factory=dict)
+    """Of the terms that are named; the others then weigh nothing."""
 
 
 @dataclass(frozen=True)
