@@ -27,6 +27,15 @@ def run(config: TrainConfig) -> int:
         print(write_preview(config, out, config.output.preview))
         return DONE
 
+    if config.output.cache_channels is not None:
+        from slvr.train.cache import cache_channels
+
+        folder = config.output.cache_channels
+        for directory in cache_channels(config, Path(folder)):
+            print(directory)
+        print(f"next: the same command with --views.cache {folder} for --cache-channels {folder}")
+        return DONE
+
     from lightning_fabric.utilities import rank_zero_only
 
     from slvr.train.loop import train

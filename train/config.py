@@ -131,6 +131,9 @@ class Output:
     """Steps between log entries, 1 or more."""
     preview: int | None = None
     """Do not train: show this many clips and their views in OUT/preview.html."""
+    cache_channels: str | None = None
+    """Do not train: write the channels of all clips to learn from into a folder of this folder for
+    each separator, for --views.cache."""
 
     def __post_init__(self) -> None:
         in_range(
@@ -175,6 +178,8 @@ class Parts:
     objectives: Mapping[str, HeadChoice]
     """By the name of the head in the log and in checkpoints."""
     bn_views: Literal["separate", "together"] = "separate"
+    spec_augment: Choice | None = None
+    """Of the images of the views; None: not at all."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,7 @@ class TrainConfig:
             "front_end": parts.front_end,
             "views": parts.views,
             "encoder": parts.encoder,
+            **({} if parts.spec_augment is None else {"spec_augment": parts.spec_augment}),
             **{f"objectives.{name}": head for name, head in parts.objectives.items()},
         }
         for door, choice in doors.items():

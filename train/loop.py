@@ -69,7 +69,8 @@ def train(config: TrainConfig, out: Path) -> Path:
         directory = ShardDirectory.open(data.shards)
         torch.manual_seed(data.seed)
         stage = build_stage(
-            *(parts, data.clip_s, data.normalise, fabric.device, ranks.rank, ranks.world)
+            *(parts, data.clip_s, data.normalise, fabric.device, ranks.rank, ranks.world),
+            *(directory, data.short),
         )
         model = build_model(parts, stage)
         if config.devices.sync_bn:
@@ -144,7 +145,7 @@ def train(config: TrainConfig, out: Path) -> Path:
             batch = next(batches)
             waited_s += time.monotonic() - asked_s
 
-            views, known = stage(batch.pcm, (data.seed, step))
+            views, known = stage(batch.pcm, (data.seed, step), batch.cut)
             for group in stepper.param_groups:
                 group["lr"] = learning_rate(
                     optimisation.schedule, step, optimisation.steps, optimisation.lr
@@ -166,7 +167,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                 faulty = fault.step(ranks)
                 if faulty is not None:
                     batch = next(stream.batches(faulty))
-                    views, _ = stage(batch.pcm, (data.seed, faulty))
+                    views, _ = stage(batch.pcm, (data.seed, faulty), batch.cut)
                     finite = views.isfinite().all(0).flatten(1).all(1)
                     ranks.fail(explain(out, faulty, batch.keys, finite, ranks))
             if log_now:
