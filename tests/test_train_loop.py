@@ -82,7 +82,9 @@ def assert_same_run(a: Path, b: Path) -> None:
         assert torch.equal(tensor, second[name]), name
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name for name, each in RECIPES.items() if each.views == "chains"]
+)
 def test_every_recipe_builds_the_heads_that_it_names(recipe: str) -> None:
     parts = configured(recipe=recipe).parts
     stage = build_stage(parts, 0.2, "published", CPU)

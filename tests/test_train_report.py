@@ -144,7 +144,9 @@ def test_a_run_without_validation_has_a_page_too(
     assert f"{encoder:,} in the encoder, {whole:,} with the heads" in page.text
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe != "demo"])
+@pytest.mark.parametrize(
+    "recipe", [name for name, each in RECIPES.items() if each.views == "chains" and name != "demo"]
+)
 def test_parameters_are_counted_as_published(recipe: str) -> None:
     config = configured(recipe=recipe)
     parts = config.parts

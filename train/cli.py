@@ -7,6 +7,7 @@ from pathlib import Path
 from slvr.command.line import DONE, arguments, exit_code
 from slvr.train.config import TrainConfig
 from slvr.train.configure import from_command_line
+from slvr.train.missing import train_missing
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -21,6 +22,7 @@ def run(config: TrainConfig) -> int:
     """Trains, or shows what training would see; returns the exit code."""
     out = Path(config.output.out or f"runs/{config.recipe}")
     _check_paths(config)
+    train_missing(config)
     if config.output.preview is not None:
         from slvr.train.preview import write_preview
 
