@@ -42,7 +42,7 @@ class Scalars(nn.Module):
 
     def __init__(self, weight: float, bias: float | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor([weight]))
+        self.weight: nn.Parameter = nn.Parameter(torch.tensor([weight]))
         if bias is not None:
             self.bias = nn.Parameter(torch.tensor([bias]))
 
