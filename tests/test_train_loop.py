@@ -279,7 +279,7 @@ def test_what_is_not_finite_is_not_saved(make_directory: MakeDirectory, tmp_path
         model.encoder.conv1.weight[0, 0, 0, 0] = torch.inf
     kept = Checkpoints(out, config, directory)
     with pytest.raises(ValueError, match=rf"step 13 1 of .*conv1.weight.*checkpoint: {last}"):
-        kept.save(13, model, stage.front_end.shape(), optimiser, EarlyStop())
+        kept.save(13, model, {}, optimiser, EarlyStop())
     assert checkpoints(out)[-1] == last
 
 

@@ -139,7 +139,7 @@ def test_a_run_without_validation_has_a_page_too(
     model = model_of(config)
     encoder, whole = count_parameters(model)
     assert encoder == sum(p.numel() for p in model.encoder.parameters()) < whole
-    said = f"{encoder:,} parameters in the encoder, {whole:,} with the heads"
+    said = f"parameters: {encoder:,} in the encoder, {whole:,} with the heads"
     assert f"train: {said}" in capsys.readouterr().err
     assert f"{encoder:,} in the encoder, {whole:,} with the heads" in page.text
 
