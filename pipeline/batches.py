@@ -110,7 +110,7 @@ class Batches:
     def __next__(self) -> Seen:
         batch = next(self._batches)
         seed = (self._seed, self._step)
-        made = make_views(batch.pcm, seed, self._views, self._normalisation)
+        made = make_views(batch.pcm, seed, self._views, self._normalisation, cut=batch.cut)
         self._step += 1
         views = made.views if self._stage is None else self._stage.images(made)
         return Seen(batch.keys, views, known_of(self._views, made))

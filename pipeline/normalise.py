@@ -17,6 +17,18 @@ def to_float(pcm: Tensor) -> Tensor:
     return pcm.to(torch.float32) / 32768
 
 
+def normalised_from(waves: Tensor, how: Normalisation) -> tuple[Tensor, Tensor]:
+    """Mean and scale (B,) of `waves = scale * normalise(waves) + mean`, of (B, T)."""
+    if how == "none":
+        return waves.new_zeros(len(waves)), waves.new_ones(len(waves))
+    if how == "published":
+        constant = waves.new_empty(len(waves))
+        return torch.full_like(constant, PUBLISHED_MEAN), torch.full_like(constant, PUBLISHED_STD)
+    mean = waves.mean(-1)
+    centred = waves - mean[:, None]
+    return mean, centred.square().mean(-1).sqrt().clamp(min=1e-8)
+
+
 def normalise(waves: Tensor, how: Normalisation = "published") -> Tensor:
     """Normalised waveforms, same shape and dtype.
 

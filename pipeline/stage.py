@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from slvr.pipeline.frontends.contract import FrontEnd
-from slvr.pipeline.normalise import Normalisation, normalise, to_float
-from slvr.pipeline.views.contract import Known, ViewMaker
+from slvr.pipeline.loaders.batching import Cut
+from slvr.pipeline.normalise import Normalisation, normalise, normalised_from, to_float
+from slvr.pipeline.views.contract import ByClip, Clips, Known, ViewMaker
 
 
 class Made(NamedTuple):
@@ -43,9 +44,11 @@ class Stage:
     rank: int = 0
     world: int = 1
 
-    def __call__(self, pcm: Tensor, seed: int | Sequence[int]) -> tuple[Tensor, Known]:
+    def __call__(
+        self, pcm: Tensor, seed: int | Sequence[int], cut: Cut | None = None
+    ) -> tuple[Tensor, Known]:
         """(V, B, C, F, L) float32, and (B, ...) by name; all that is drawn comes from the seed."""
-        made = make_views(pcm, seed, self.views, self.normalisation, self.rank, self.world)
+        made = make_views(pcm, seed, self.views, self.normalisation, self.rank, self.world, cut)
         return self.images(made), known_of(self.views, made)
 
     def images(self, made: Made) -> Tensor:
@@ -61,8 +64,11 @@ def make_views(
     normalisation: Normalisation,
     rank: int = 0,
     world: int = 1,
+    cut: Cut | None = None,
 ) -> Made:
     """The views of a batch (B, T) int16, which is the share of one of `world` processes.
+
+    View makers that look at which clips they are given are told by `cut`.
 
     Raises:
         ValueError: the view maker gives another number of views or clips.
@@ -70,6 +76,8 @@ def make_views(
     waves = normalise(to_float(pcm), normalisation)
     n = len(waves)
     plan = views.sample(world * n, seed, waves.device).rows(rank * n, (rank + 1) * n)
+    if isinstance(views, ByClip) and cut is not None:
+        plan = views.of_clips(plan, Clips(*cut, *normalised_from(to_float(pcm), normalisation)))
     made = views.apply(waves, plan)
     if made.ndim != 3 or tuple(made.shape[:2]) != (views.n_views, n):
         raise ValueError(

@@ -294,11 +294,11 @@ def total_norm(model):
 
 
 STEPS = {
-    "code_001": (K22, {"frame": 0.01, "pitch": 0.01}),
+    "code_001": (K22, {"clip": 1.0, "frame": 0.01, "pitch": 0.01}),
     "paper_1": (K22, {}),
     "clip_only": (COLA, {}),
     "clip_frame": (ClipFrame, {}),
-    "clip_pitch": (K22, {"frame": 0.0}),
+    "clip_pitch": (K22, {"clip": 1.0, "frame": 0.0, "pitch": 1.0}),
 }
 
 

@@ -77,7 +77,7 @@ def test_long_clips_are_cut_within_their_ends_short_ones_filled(
     short, long = np.arange(1, 4, dtype=np.int16), np.arange(100, 108, dtype=np.int16)
     seen = set()
     for epoch in range(60):
-        batch = cut_batch(batching, np.full(2, epoch), np.array([4, 9]), [short, long])
+        batch, _ = cut_batch(batching, np.full(2, epoch), np.array([4, 9]), [short, long])
         assert batch.dtype == torch.int16
         assert batch[0].tolist() == expected
         assert batch[1].diff().tolist() == [1] * 4

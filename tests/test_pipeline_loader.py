@@ -64,7 +64,7 @@ def drawn_of(directory: ShardDirectory) -> dict[bytes, tuple[int, str]]:
         bytes(row): (epoch, clips.keys[i])
         for epoch in range(9)
         for i, row in enumerate(
-            cut_batch(batching, np.full(N_CLIPS, epoch), np.arange(N_CLIPS), pcms).numpy()
+            cut_batch(batching, np.full(N_CLIPS, epoch), np.arange(N_CLIPS), pcms)[0].numpy()
         )
     }
 
@@ -85,7 +85,7 @@ def test_each_clip_once_an_epoch_with_its_key_and_the_same_cut_and_resumed_anywh
         batching = Batching(BATCH, N_SAMPLES, SEED, rank, world)
         loader = LOADERS[name](directory, batching, workers)
         batches = list(islice(loader.batches(), n_steps))
-        for keys, pcm in batches:
+        for keys, pcm, _ in batches:
             assert pcm.dtype == torch.int16 and pcm.shape == (BATCH, N_SAMPLES)
             assert all(bytes(row) in drawn_of for row in pcm.numpy()), "no cut of an epoch"
             found = [drawn_of[bytes(row)] for row in pcm.numpy()]
@@ -120,7 +120,7 @@ def test_the_order_does_not_depend_on_workers(directory: ShardDirectory, workers
     for batch, (epochs, drawn) in zip(
         islice(stream, 4), drawn_clips(clips.recordings, batching, 2), strict=False
     ):
-        expected = cut_batch(batching, epochs, drawn, [clips[i] for i in drawn])
+        expected, _ = cut_batch(batching, epochs, drawn, [clips[i] for i in drawn])
         assert torch.equal(batch.pcm, expected)
 
 

@@ -42,7 +42,7 @@ def test_a_recipe_trains_resumes_to_the_bit_and_is_evaluated(
     name: str, shards: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    line = ["--recipe", f"demo-{name}", "--shards", str(shards), "--out", str(out)]
+    line = ["--recipe", f"{name}-demo", "--shards", str(shards), "--out", str(out)]
     line += [part for flag, value in TINY.items() for part in (f"--{flag}", value)]
     assert train.main(line) == 0
     log = list(csv.DictReader((out / "log.csv").open()))
@@ -119,9 +119,9 @@ def test_ablations_leave_out_what_their_names_say() -> None:
 
 def test_the_demo_s_are_the_same_in_small() -> None:
     for name in SAMPLED:
-        whole, small = (configured(recipe=each).flat() for each in (name, f"demo-{name}"))
+        whole, small = (configured(recipe=each).flat() for each in (name, f"{name}-demo"))
         assert {k for k in whole if whole[k] != small[k]} == {"recipe", *SAMPLED_DEMO}
-    assert RECIPES.keys() >= {f"demo-{name}" for name in SAMPLED}
+    assert RECIPES.keys() >= {f"{name}-demo" for name in SAMPLED}
 
 
 def test_the_page_names_recipes_and_flags_that_there_are() -> None:

@@ -79,7 +79,7 @@ def train_alone(directory: ShardDirectory, out: Path, **options: object) -> None
     """
 
     class ByHalves(Stage):
-        def __call__(self, pcm, seed):  # type: ignore[no-untyped-def]
+        def __call__(self, pcm, seed, cut=None):  # type: ignore[no-untyped-def]
             ranks = (dataclasses.replace(self, rank=i, world=2) for i in range(2))
             halves = [
                 Stage.__call__(rank, half, seed)

@@ -14,22 +14,50 @@ from slvr.model.objectives.registry import OBJECTIVES
 from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.pipeline.frontends.registry import FRONT_ENDS
 from slvr.pipeline.normalise import Normalisation
+from slvr.pipeline.short import Short
 from slvr.pipeline.stage import Stage
 from slvr.pipeline.views.contract import ViewMaker, Waves
 from slvr.pipeline.views.registry import VIEWS
+from slvr.pipeline.views.spectra import SpecAugmented
 from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.read import ShardDirectory
 from slvr.train.config import Choice, HeadChoice, Parts
+from slvr.train.separators import separators_of
+
+CPU = torch.device("cpu")
 
 
-def build_views(choice: Choice, clip_s: float) -> ViewMaker:
+def build_views(
+    choice: Choice,
+    clip_s: float,
+    spec_augment: Choice | None = None,
+    device: torch.device = CPU,
+    shards: ShardDirectory | None = None,
+    short: Short = "loop",
+) -> ViewMaker:
     """The view maker.
+
+    Args:
+        choice: which one.
+        clip_s: length of the clips.
+        spec_augment: what is done to the images behind it.
+        device: of the clips.
+        shards: where they come from.
+        short: what fills clips that are shorter.
 
     Raises:
         ValueError: no such one, or one that cannot be made so.
     """
-    waves = Waves(n_samples=round(clip_s * SAMPLE_RATE_HZ), load=loaded)
+    waves = Waves(
+        n_samples=round(clip_s * SAMPLE_RATE_HZ),
+        separators=separators_of(choice.config, device),
+        load=loaded,
+        device=device,
+        shards=("", "") if shards is None else (shards.location, shards.fingerprint),
+        short=short,
+    )
     maker: ViewMaker = _built(choice, VIEWS, "--views", ViewMaker, waves)
-    return maker
+    return maker if spec_augment is None else SpecAugmented(maker, spec_augment.config)
 
 
 def build_front_end(choice: Choice) -> FrontEnd:
@@ -49,9 +77,12 @@ def build_stage(
     device: torch.device,
     rank: int = 0,
     world: int = 1,
+    shards: ShardDirectory | None = None,
+    short: Short = "loop",
 ) -> Stage:
-    """View maker and front end on a device; see `Stage`."""
-    views, front_end = build_views(parts.views, clip_s), build_front_end(parts.front_end)
+    """View maker and front end on a device; see `Stage` and `build_views`."""
+    views = build_views(parts.views, clip_s, parts.spec_augment, device, shards, short)
+    front_end = build_front_end(parts.front_end)
     return Stage(views, front_end.to(device), normalisation, rank, world)
 
 
@@ -74,7 +105,9 @@ def build_model(parts: Parts, stage: Stage) -> Learner:
         )
         given = Given(encoder.dims[choice.task], views.columns, views.quantities)
         objective: Objective = _built(choice, OBJECTIVES, "--objectives", Objective, given)
-        weights = dict.fromkeys(objective.terms, choice.weight) | dict(choice.weights)
+        # where some terms are named, the others are left out
+        others = 0.0 if choice.weights else choice.weight
+        weights = dict.fromkeys(objective.terms, others) | dict(choice.weights)
         heads[name] = Head(objective, choice.task, weights)
     return Learner(encoder, heads, views.knows, views.n_views)
 

@@ -19,7 +19,7 @@ from slvr.command.named import Registry, config_of, named
 from slvr.model.encoders.registry import ENCODERS
 from slvr.model.objectives.registry import OBJECTIVES
 from slvr.pipeline.frontends.registry import FRONT_ENDS
-from slvr.pipeline.views.registry import VIEWS
+from slvr.pipeline.views.registry import SPEC_AUGMENT, VIEWS
 from slvr.train.config import GROUPS, Choice, HeadChoice, Parts, TrainConfig
 from slvr.train.recipes import DEFAULT, Recipe, recipe_named
 
@@ -65,7 +65,13 @@ def configure(recipe: str = DEFAULT, settings: Mapping[str, Any] | None = None) 
             raise ValueError(f"--objectives {text}: {name} is there twice; give it once")
         config = _choice(left, f"objectives.{name}", head.name, OBJECTIVES).config
         heads[name] = dataclasses.replace(head, config=config)
-    parts = Parts(**doors, objectives=heads, bn_views=left.pop("bn_views"))
+    spec_augment = _choice(left, "spec_augment", "spec_augment", SPEC_AUGMENT)
+    parts = Parts(
+        **doors,
+        objectives=heads,
+        bn_views=left.pop("bn_views"),
+        spec_augment=spec_augment if spec_augment.config.probability else None,
+    )
     if left:
         raise ValueError(f"--{min(left)}: no such setting; see `train --help`")
     return TrainConfig(recipe, data, optimisation, devices, output, parts)
@@ -195,13 +201,16 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
         parser.add_argument(f"{flag}.name", help=f"Shorter: {flag}. {choices}")
         config = _config_of(settings[f"{door}.name"], registry, flag)
         add_options(parser, config, prefix=f"{door}.".replace("_", "-"))
+    about = config_of("spec_augment", SPEC_AUGMENT, "--spec-augment")
+    add_options(parser, about, prefix="spec-augment.")
     parser.add_argument(
         "--objectives.heads",
         nargs="+",
         type=str,
         help="Shorter: --objectives. NAME[@TASK][=WEIGHT] or NAME[@TASK]:TERM=WEIGHT,...: one of "
         f"{', '.join(OBJECTIVES)}, or a class as above; the task of the encoder that it is trained "
-        "on; its weight in the total, or that of each of its terms.",
+        "on; its weight in the total, or that of each of its terms, where terms that are not named "
+        "weigh nothing.",
     )
     for name in dict.fromkeys(_head(text).name for text in settings[HEADS]):
         config = _config_of(name, OBJECTIVES, "--objectives")
@@ -219,7 +228,7 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
 def _in_full(arg: str) -> str:
     """`--encoder` as `--encoder.name`: a flag cannot be a value and hold others."""
     short = {f"--{door.replace('_', '-')}": f"--{door.replace('_', '-')}.name" for door in DOORS}
-    short["--objectives"] = "--objectives.heads"
+    short |= dict.fromkeys(("--objective", "--objectives"), "--objectives.heads")
     flag, equals, value = arg.partition("=")
     return short.get(flag, flag) + equals + value
 

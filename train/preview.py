@@ -15,10 +15,10 @@ from slvr.command.page import render
 from slvr.command.pictures import sound_url, spectrum_url
 from slvr.pipeline.augmentations.temporal import FADE_SHAPES
 from slvr.pipeline.frontends.contract import FrontEnd
-from slvr.pipeline.loaders.batching import Batching
+from slvr.pipeline.loaders.batching import Batch, Batching
 from slvr.pipeline.loaders.open import open_loader
 from slvr.pipeline.stage import Stage, make_views
-from slvr.pipeline.views.contract import Step
+from slvr.pipeline.views.contract import Parted, Step
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.files import write_text
 from slvr.shards.read import ShardDirectory
@@ -39,6 +39,8 @@ class Shown(NamedTuple):
     views: Tensor
     """(V, T')."""
     steps: list[Step]
+    parts: dict[str, Tensor]
+    """What the views are taken from besides the clip, title -> (T,)."""
 
 
 def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
@@ -64,10 +66,12 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     loader, _ = open_loader(
         directory, data.split, batching, device, resident=False, workers=0, keep=keep
     )
-    stage = build_stage(config.parts, data.clip_s, data.normalise, device)
+    stage = build_stage(
+        config.parts, data.clip_s, data.normalise, device, shards=directory, short=data.short
+    )
     shown: list[Shown] = []
     for step, batch in enumerate(loader.batches()):
-        shown += _of_step(batch.keys, batch.pcm, stage, (data.seed, step))
+        shown += _of_step(batch, stage, (data.seed, step))
         if len(shown) >= min(n, n_clips):
             break
     labels = dict(zip(rows["key"], rows["labels"], strict=True))
@@ -86,6 +90,7 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
             for clip in shown[: min(n, n_clips)]
         ],
         n_views=stage.views.n_views,
+        n_panels=max(1 + len(clip.parts) + len(clip.views) for clip in shown),
         n_clips=n_clips,
         range_db=RANGE_DB,
         config=config.flat(),
@@ -95,17 +100,22 @@ def write_preview(config: TrainConfig, out: Path, n: int) -> Path:
     return out / PREVIEW
 
 
-def _of_step(
-    keys: tuple[str, ...], pcm: Tensor, stage: Stage, seed: tuple[int, int]
-) -> list[Shown]:
-    """The B clips (B, T) of a training step."""
-    waves, views, plan = make_views(pcm, seed, stage.views, stage.normalisation)
-    return [Shown(key, waves[i], views[:, i], plan.describe(i)) for i, key in enumerate(keys)]
+def _of_step(batch: Batch, stage: Stage, seed: tuple[int, int]) -> list[Shown]:
+    """The B clips of a training step."""
+    made = make_views(batch.pcm, seed, stage.views, stage.normalisation, cut=batch.cut)
+    waves, views, plan = made
+    parts: list[dict[str, Tensor]] = [{} for _ in batch.keys]
+    if isinstance(stage.views, Parted):
+        parts = stage.views.parts(waves, plan)
+    return [
+        Shown(key, waves[i], views[:, i], plan.describe(i), parts[i])
+        for i, key in enumerate(batch.keys)
+    ]
 
 
 def _panels(clip: Shown, front_end: FrontEnd) -> list[dict[str, str]]:
     """Picture and sound of a clip and its views, at one brightness and one level."""
-    waves = [clip.wave, *clip.views]
+    waves = [clip.wave, *clip.parts.values(), *clip.views]
     images = [front_end.heard(wave[None])[0].numpy() for wave in waves]  # (F, L)
     loudest_db = max(float(image.max()) for image in images)
     peak = max(float(wave.abs().max()) for wave in waves)
@@ -116,7 +126,10 @@ def _panels(clip: Shown, front_end: FrontEnd) -> list[dict[str, str]]:
             "audio": sound_url((0.9 * wave / max(peak, 1e-8)).numpy(), SAMPLE_RATE_HZ),
         }
         for title, image, wave in zip(
-            ["clip", *(f"view {v + 1}" for v in range(len(clip.views)))], images, waves, strict=True
+            ["clip", *clip.parts, *(f"view {v + 1}" for v in range(len(clip.views)))],
+            images,
+            waves,
+            strict=True,
         )
     ]
 

@@ -78,8 +78,8 @@ class Validation:
         """
         batches = self._loader.batches()
         for i in range(self._n // self._size):
-            pcm = next(batches).pcm.to(self._device)
-            yield stage(pcm, (self._seed, STREAM, i))
+            batch = next(batches)
+            yield stage(batch.pcm.to(self._device), (self._seed, STREAM, i), batch.cut)
 
 
 def open_validation(

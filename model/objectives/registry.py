@@ -8,5 +8,6 @@ OBJECTIVES = {
     "k22": "slvr.model.objectives.k22:K22",
     "cola": "slvr.model.objectives.k22:COLA",
     "cola_frame": "slvr.model.objectives.k22:ClipFrame",
+    "scenes": "slvr.model.objectives.scenes:Scenes",
 }
 """Name -> where its class is; imported on use."""

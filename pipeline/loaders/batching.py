@@ -47,6 +47,15 @@ class Batching:
             )
 
 
+class Cut(NamedTuple):
+    """Which part of which clip each row of a batch is."""
+
+    keys: tuple[str, ...]
+    """(B,) of the clips."""
+    starts: Tensor
+    """(B,) int64 on the host: the first sample of each cut; 0 of a clip that was filled."""
+
+
 class Batch(NamedTuple):
     """What a step takes."""
 
@@ -54,10 +63,17 @@ class Batch(NamedTuple):
     """(B,) of the clips."""
     pcm: Tensor
     """(B, T) int16, a cut of each."""
+    starts: Tensor | None = None
+    """See `Cut`; None where nobody knows."""
+
+    @property
+    def cut(self) -> Cut | None:
+        """Which part of which clip each row is."""
+        return None if self.starts is None else Cut(self.keys, self.starts)
 
     def pin_memory(self) -> "Batch":
         """The same in page-locked memory; a DataLoader asks for it by this name."""
-        return Batch(self.keys, self.pcm.pin_memory())
+        return self._replace(pcm=self.pcm.pin_memory())
 
 
 class Loader(Protocol):
@@ -125,8 +141,8 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 def cut_batch(
     batching: Batching, epochs: Ints, clips: Ints, pcms: list[Pcm], pinned: bool = False
-) -> Tensor:
-    """One batch (B, T) int16: each clip cut to one length, or filled up to it.
+) -> tuple[Tensor, Tensor]:
+    """One batch (B, T) int16: each clip cut to one length, or filled up to it; and the starts (B,).
 
     Pinned memory is what a device copies from while the host goes on.
     """
@@ -137,7 +153,7 @@ def cut_batch(
     for row, pcm, start in zip(batch.numpy(), pcms, starts, strict=True):
         cut = pcm[start : start + len(row)]
         row[:] = filled(cut, len(row), batching.short)
-    return batch
+    return batch, torch.from_numpy(starts)
 
 
 def stream_batches(
@@ -172,5 +188,6 @@ def stream_batches(
     while True:
         drawn = zip(*(next(clips) for _ in range(batching.batch)), strict=True)
         epochs, keys, positions, pcms = drawn
-        pcm = cut_batch(batching, np.array(epochs), np.array(positions), list(pcms), pinned)
-        yield Batch(keys, pcm)
+        drawn_from = np.array(epochs), np.array(positions)
+        pcm, starts = cut_batch(batching, *drawn_from, list(pcms), pinned)
+        yield Batch(keys, pcm, starts)

@@ -46,8 +46,8 @@ class _Cuts(Dataset[Batch]):
 
     def __getitem__(self, drawn: tuple[Ints, Ints]) -> Batch:
         epochs, clips = drawn
-        pcm = cut_batch(self._batching, epochs, clips, [self._clips[i] for i in clips])
-        return Batch(tuple(self._clips.keys[i] for i in clips), pcm)
+        pcm, starts = cut_batch(self._batching, epochs, clips, [self._clips[i] for i in clips])
+        return Batch(tuple(self._clips.keys[i] for i in clips), pcm, starts)
 
 
 def by_workers(
@@ -89,7 +89,7 @@ def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
     """The same batches on a device; on CUDA each is copied while the one before is in use."""
     if device.type != "cuda":
         for batch in batches:
-            yield Batch(batch.keys, batch.pcm.to(device))
+            yield batch._replace(pcm=batch.pcm.to(device))
         return
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
@@ -98,7 +98,7 @@ def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         if batch is None:
             return None
         with torch.cuda.stream(copying):
-            return Batch(batch.keys, batch.pcm.to(device, non_blocking=True))
+            return batch._replace(pcm=batch.pcm.to(device, non_blocking=True))
 
     ahead = copy()
     while ahead is not None:

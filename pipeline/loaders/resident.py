@@ -78,7 +78,8 @@ class Resident:
             starts = cut_starts(self._batching, epochs, clips, self._n_samples[clips])
             rows = torch.from_numpy(self._first[clips] + starts)
             rows = rows.to(self._cuts.device, non_blocking=True)
-            yield Batch(tuple(self._keys[clips]), self._cuts.index_select(0, rows))
+            pcm = self._cuts.index_select(0, rows)
+            yield Batch(tuple(self._keys[clips]), pcm, torch.from_numpy(starts))
 
 
 def resident_bytes(clips: ClipDataset, batching: Batching) -> int:

@@ -10,12 +10,15 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
+from slvr.pipeline.short import Short
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
 Known = dict[str, Tensor]
 """Name -> (B, ...) on the device of the clips: what is known of the views of each clip."""
 Separator = Callable[[Tensor], Tensor]
-"""(B, T) waveforms -> (B, M, T) channels that sum to them."""
+"""(B, T) waveforms in [-1, 1] -> (B, M, T) channels that sum to them, on the same device; M, which
+is 2 or more, is the same for all, and row i depends on row i alone. Its `fingerprint`, if it has
+one, is a hash of what it does, or gives it."""
 Load = Callable[[str, str], Any]
 """(`package.module:Class` or `./file.py:Class`, the option that it was given to) -> the class."""
 
@@ -36,6 +39,19 @@ class Step(NamedTuple):
     params: list[dict[str, float | list[float]]]
 
 
+class Clips(NamedTuple):
+    """Which clips a batch holds, and how they came to be waveforms: pcm = scale * wave + mean."""
+
+    keys: tuple[str, ...]
+    """(B,)"""
+    starts: Tensor
+    """(B,) int64 on the host: the first sample of the cut of each clip."""
+    mean: Tensor
+    """(B,) float32 on the device, of samples in [-1, 1]."""
+    scale: Tensor
+    """(B,) float32 on the device, above 0."""
+
+
 @dataclass(frozen=True)
 class Waves:
     """What a view maker is given.
@@ -45,12 +61,18 @@ class Waves:
         sample_rate_hz: of the clips.
         separators: by name; a plan stores their names and content hashes.
         load: finds a class of the user's own that a configuration names.
+        device: of the clips, and of the separators.
+        shards: where the clips come from, and the hash of that; empty if it is not known.
+        short: what fills clips shorter than T.
     """
 
     n_samples: int
     sample_rate_hz: int = SAMPLE_RATE_HZ
     separators: Mapping[str, Separator] = field(default_factory=dict)
     load: Load = load_nothing
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    shards: tuple[str, str] = ("", "")
+    short: Short = "loop"
 
 
 class Plan(Protocol):
@@ -122,4 +144,22 @@ class ViewMaker(Protocol):
 
     def known(self, plan: Any) -> Known:
         """What is known of the views, under the names of `knows`."""
+        ...
+
+
+@runtime_checkable
+class ByClip(Protocol):
+    """What a view maker offers besides if it looks at which clips it is given."""
+
+    def of_clips(self, plan: Any, clips: Clips) -> Any:
+        """The same plan of those clips."""
+        ...
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """What a view maker offers besides if its views are taken from parts of the clips."""
+
+    def parts(self, waves: Tensor, plan: Any) -> list[dict[str, Tensor]]:
+        """For each clip of (B, T) its parts to listen to, title -> (T,)."""
         ...
