@@ -103,10 +103,9 @@ def networks(device: torch.device, waves: Tensor, mixtures: Tensor, runs: int) -
 
         for what, call in {"forward": forward, "step": step_of(network, mixtures)}.items():
             found = measure(call, runs, device)
-            print(
-                f"{what:8} {name:9} median {1e3 * found.median_s:8.1f} ms  min "
-                f"{1e3 * found.min_s:8.1f} ms  {found.peak_bytes / 1e6:8.0f} MB  {counted(call, device)}"
-            )
+            times = f"median {1e3 * found.median_s:8.1f} ms  min {1e3 * found.min_s:8.1f} ms"
+            memory = f"{found.peak_bytes / 1e6:8.0f} MB"
+            print(f"{what:8} {name:9} {times} {memory}  {counted(call, device)}")
 
 
 def losses(device: torch.device, clips: int, n_samples: int, runs: int) -> None:
