@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import noise, run
+from conftest import described, noise, run
 from evaluation_sets import TOYS, packed, sound
 from hear_tasks import prepared, write_tree
 from loopback import Route, serve, tones
@@ -26,6 +26,7 @@ from slvr.ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
 from slvr.shards.audio import decode
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
+from slvr.shards.write import finish
 
 LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
 
@@ -35,6 +36,12 @@ def small(name: str, tmp_path: Path) -> Iterator[Recipe]:
     """A recipe of a few clips; where it needs a network, on this machine."""
     if name == "demo":
         yield Demo(n_train=3, n_per_class=1)
+    elif name == "demo-sources":
+        made = Demo(n_train=2, n_per_class=1, two_sources=0.5, n_mixtures=1)
+        (tmp_path / "demo").mkdir()
+        options = made.plan(tmp_path).options
+        finish(tmp_path / "demo", [], [], described("demo", recipe="demo", options=options))
+        yield RECIPES[name](str(tmp_path / "demo"))
     elif name == "folder":
         (tmp_path / "in" / "dog").mkdir(parents=True)
         soundfile.write(tmp_path / "in" / "dog" / "a.wav", noise(900, 0), 16_000)
