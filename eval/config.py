@@ -24,8 +24,9 @@ class Models:
     drop_seen: bool = False
     """Leave out clips whose samples are in the training shards of a model, by its run.json."""
     checkpoint: tuple[str, ...] = ()
-    """Run folders of `train` or checkpoint files; runs that differ in their seed alone are one row
-    with mean and deviation. In quotes a pattern, 'runs/a-*', stands for all that are there."""
+    """Run folders of `train`, checkpoint files, or PANNs at 16 kHz (Cnn14_16k*.pth), a supervised
+    upper anchor; runs that differ in their seed alone are one row with mean and deviation. In
+    quotes a pattern, 'runs/a-*', stands for all that are there."""
     released: tuple[str, ...] = ()
     """Published MT-SLVR models (.pt), all of one variant."""
     variant: Literal["none", "split", "bn", "series", "parallel"] | None = None

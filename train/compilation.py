@@ -5,12 +5,12 @@ import shutil
 from typing import cast
 
 import torch
+from torch import nn
 
-from slvr.model.learner import Learner
 from slvr.pipeline.frontends.contract import FrontEnd
 
 
-def compiled(model: Learner, device: torch.device) -> Learner:
+def compiled(model: nn.Module, device: torch.device) -> nn.Module:
     """The model to train with its forward and backward pass by torch.compile.
 
     On CUDA they are replayed as CUDA graphs. The model itself keeps its weights under its own
@@ -21,7 +21,7 @@ def compiled(model: Learner, device: torch.device) -> Learner:
     """
     _require_compiler()
     mode = "reduce-overhead" if device.type == "cuda" else "default"
-    return cast(Learner, torch.compile(model, mode=mode, dynamic=False))
+    return cast(nn.Module, torch.compile(model, mode=mode, dynamic=False))
 
 
 def compiled_front_end(front_end: FrontEnd, device: torch.device) -> FrontEnd:

@@ -1,11 +1,13 @@
 """The embedded corpus: sounds synthesised from a seed, no network."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from slvr.ingest.recipe import ClipPlan
 from slvr.shards.audio import with_audio
@@ -13,6 +15,8 @@ from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 
 FIXED_S = 5.0
 """Length of every other evaluation clip."""
+MIXTURE_S = 4.0
+"""Length of the clips of split `mixtures`."""
 SHORTEST_S, LONGEST_S = 1.0, 10.0
 """Range of the other lengths, uniform on a logarithmic scale (mean 3.9 s)."""
 
@@ -39,6 +43,11 @@ class Demo:
     """Clips of each evaluation class, 1 or more."""
     seed: int = 0
     """Seed of the whole corpus."""
+    two_sources: float = 0.0
+    """Share of the training clips that hold two sounds at once, 0 to 1; `ingest demo-sources`
+    writes the sounds by themselves."""
+    n_mixtures: int = 0
+    """Clips of a split `mixtures`, two sounds of evaluation classes at once in each, 0 or more."""
 
     @property
     def directory(self) -> str:
@@ -55,19 +64,33 @@ class Demo:
                 f"expected at least 1 clip, got --n-train {self.n_train} and --n-per-class "
                 f"{self.n_per_class}"
             )
+        if not 0 <= self.two_sources <= 1 or self.n_mixtures < 0:
+            raise ValueError(
+                f"--two-sources {self.two_sources}, --n-mixtures {self.n_mixtures}: expected a "
+                "share from 0 to 1 and a number from 0 up"
+            )
+        share = self.two_sources
         train = [
             self._planned(f"train_{i:06d}", "train", TRAINING_CLASSES[i % len(TRAINING_CLASSES)], i)
+            if int((i + 1) * share) == int(i * share)
+            else self._mixture(f"train_{i:06d}", "train", TRAINING_CLASSES, i)
             for i in range(self.n_train)
         ]
+        mixtures = [
+            self._mixture(f"mixture_{i:04d}", "mixtures", EVALUATION_CLASSES, i)
+            for i in range(self.n_mixtures)
+        ]
+        added = {"two_sources": share, "n_mixtures": self.n_mixtures}
         evaluation = [
             self._planned(f"eval_{name}_{i:04d}", "eval", name, i)
             for name in EVALUATION_CLASSES
             for i in range(self.n_per_class)
         ]
         return ClipPlan(
-            clips=(*train, *evaluation),
+            clips=(*train, *evaluation, *mixtures),
             labels={name: name.replace("_", " ") for name in EVALUATION_CLASSES},
-            options={"n_train": self.n_train, "n_per_class": self.n_per_class, "seed": self.seed},
+            options={"n_train": self.n_train, "n_per_class": self.n_per_class, "seed": self.seed}
+            | (added if any(added.values()) else {}),
         )
 
     def _planned(self, key: str, split: str, name: str, i: int) -> Clip:
@@ -85,11 +108,32 @@ class Demo:
             n_samples=round((FIXED_S if fixed else varied_s) * SAMPLE_RATE_HZ),
         )
 
+    def _mixture(self, key: str, split: str, classes: Sequence[str], i: int) -> Clip:
+        """Two sounds of different classes at once, as long as one would be."""
+        first = self._planned(key, split, classes[i % len(classes)], i)
+        seed = int(first.source.uri.rpartition("=")[2])
+        other = classes[(i + 1 + seed % (len(classes) - 1)) % len(classes)]
+        n_samples = round(MIXTURE_S * SAMPLE_RATE_HZ) if split == "mixtures" else first.n_samples
+        uri = f"{first.source.uri}&{other}?seed={seed + 1}"
+        labels = (classes[i % len(classes)], other) if split == "mixtures" else ()
+        return replace(first, source=Source(uri), n_samples=n_samples, labels=labels)
+
     def make(self, clip: Clip, codec: str) -> Clip:
         """Synthesises one clip."""
-        from slvr.ingest.synthesis import synthesise
+        sounds = sources_of(clip)
+        pcm = np.sum([sound.astype(np.int32) for sound in sounds], axis=0)
+        return with_audio(clip, np.clip(pcm, -32768, 32767).astype(np.int16), codec)
 
-        name, _, seed = clip.source.uri.removeprefix("synthesis:").partition("?seed=")
+
+def sources_of(clip: Clip) -> list[npt.NDArray[np.int16]]:
+    """The sounds (T,) that a clip is the sum of; of two each has half of the range."""
+    from slvr.ingest.synthesis import synthesise
+
+    sounds = clip.source.uri.removeprefix("synthesis:").split("&")
+    full_scale = 32768 / len(sounds)
+    found: list[npt.NDArray[np.int16]] = []
+    for sound in sounds:
+        name, _, seed = sound.partition("?seed=")
         wave = synthesise(name, int(seed), clip.n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
-        pcm = np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
-        return with_audio(clip, pcm, codec)
+        found.append(np.clip(np.rint(wave * full_scale), -32768, 32767).astype(np.int16))
+    return found

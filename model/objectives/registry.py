@@ -5,5 +5,6 @@ OBJECTIVES = {
     "simsiam": "slvr.model.objectives.simsiam:SimSiam",
     "mlap": "slvr.model.objectives.mlap:MLAP",
     "augself": "slvr.model.objectives.augself:AugSelf",
+    "scenes": "slvr.model.objectives.scenes:Scenes",
 }
 """Name -> where its class is; imported on use."""
