@@ -61,7 +61,7 @@ class Channels(ViewMaker):
         """A channel that is more than this below its clip is passed over for another, above 0."""
         cache: str | None = None
         """Folder that --cache-channels filled: channels are read there, not computed."""
-        memory_mb: int = 1024
+        memory_mb: int = 2048
         """What separating may take beside the network: so many clips at once, 1 or more."""
 
     def __init__(self, config: Any, waves: Waves, chosen: dict[str, Separator]) -> None:
