@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from lightning_fabric.utilities import rank_zero_only
 
@@ -129,6 +130,7 @@ def train(config: RunConfig, out: Path) -> Path:
                 group["lr"] = learning_rate(
                     optimisation.schedule, step, optimisation.steps, optimisation.lr
                 )
+            torch.manual_seed(seed_of_dropout(data.seed, step, ranks.rank))
             losses = trained(*inputs)
             fabric.backward(losses[TOTAL])
             stepper.step()
@@ -205,6 +207,12 @@ def train(config: RunConfig, out: Path) -> Path:
             if page is not None:
                 say(f"to hear: {page}")
     return last
+
+
+def seed_of_dropout(seed: int, step: int, rank: int) -> int:
+    """Of all that a network draws by itself at a step, whatever was drawn before it."""
+    drawn = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
+    return int(drawn[0])
 
 
 @rank_zero_only
