@@ -47,9 +47,8 @@ def _train(config: TrainConfig, made: re.Match[str]) -> None:
             f"process alone can make: first run `{line}`, then this command again"
         )
     # the command itself loads torch only here
-    from slvr.train.separator_cli import configure_separator  # noqa: PLC0415
-
     from slvr.train.loop import train  # noqa: PLC0415
+    from slvr.train.separator_cli import configure_separator  # noqa: PLC0415
 
     sys.stderr.write(
         f"train: {config.recipe} needs a separator of {step} steps, which is not there: `{line}` "

@@ -15,10 +15,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from slvr.command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
+from slvr.command.named import named
 from slvr.command.page import render
 from slvr.command.record import RECORD
 from slvr.model.checkpoint import BEST
 from slvr.model.learner import Learner
+from slvr.pipeline.views.registry import VIEWS
 from slvr.shards.files import write_text
 from slvr.train.build import build_views
 from slvr.train.config import RunConfig, TrainConfig
@@ -100,7 +102,10 @@ def write_report(out: Path, config: RunConfig, learnt: Reported, device: torch.d
 
 def base_rates(config: TrainConfig) -> dict[str, float]:
     """Augmentation -> share of the views that it is applied to; where the views know it."""
-    views = build_views(config.parts.views, config.data.clip_s)
+    choice = config.parts.views
+    if "labels" not in getattr(named(choice.name, VIEWS, "--views"), "knows", {"labels"}):
+        return {}  # without loading the separators that it may have
+    views = build_views(choice, config.data.clip_s)
     if "labels" not in views.knows:
         return {}
     labels = views.known(views.sample(N_DRAWN, 0))["labels"].double()

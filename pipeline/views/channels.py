@@ -39,6 +39,7 @@ class Channels(ViewMaker):
 
     NAME: ClassVar[str] = "channels"
     n_views = N_VIEWS
+    knows = frozenset({"distance_s", "separator", "channel"})
     columns = ()
 
     @dataclass(frozen=True)
@@ -86,9 +87,8 @@ class Channels(ViewMaker):
             self._stored = [
                 Stored.find(config.cache, name, waves.shards, waves.short) for name in self._names
             ]
-        self.knows = frozenset({"distance_s"})
-        if self._channel_views:
-            self.knows |= {"separator", "channel"}
+        if not self._channel_views:
+            self.knows = frozenset({"distance_s"})
         self.quantities: dict[str, int] = {}
 
     @classmethod
