@@ -122,8 +122,8 @@ class StftBasis(Basis):
         waves = waves.to(torch.promote_types(waves.dtype, torch.float32))
         frames = framed(waves, self.window, self.hop, n_frames)
         windowed = frames * self._analysis.to(waves.dtype)
-        spectra: Tensor = torch.fft.rfft(windowed, self.n_fft).transpose(1, 2)
-        return spectra
+        spectra: Tensor = torch.fft.rfft(windowed, self.n_fft)
+        return spectra.transpose(1, 2)
 
     def seen(self, coefficients: Tensor) -> Tensor:
         """Magnitudes with the mean and variance of the whole clip taken out, one gain, one bias."""
