@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scenes")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
-        assert ingest.main(["demo", "--n-train", "24", "--n-eval", "40"]) == 0
+        assert ingest.main(["demo", "--n-train", "24", "--n-per-class", "2"]) == 0
         assert train.main(line("scenes-N-demo", out="runs/n")) == 0
     return path
 

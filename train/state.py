@@ -164,7 +164,7 @@ def restore(
     return int(state["step"])
 
 
-def _put(tensors: dict[str, Tensor], model: Learner, optimiser: torch.optim.Optimizer) -> None:
+def _put(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     model.load_state_dict(
         {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     )
