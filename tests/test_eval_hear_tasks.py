@@ -70,7 +70,7 @@ def test_folds_are_each_tested_once_and_the_first_one_chooses(here: Path) -> Non
     row = results("spectra-hear").iloc[0]
     assert (row.n_folds, row.n_seeds) == (3, 2)
     assert 0.4 < row.value <= 1
-    assert main(["few-shot", *ENCODER, "--shards", "folds"]) == 2  # others want a split
+    assert main(["few-shot", *ENCODER[:2], "--shards", "folds"]) == 2  # others want a split
 
 
 def test_events_are_found_with_the_ceiling_beside(here: Path, capsys) -> None:
