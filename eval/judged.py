@@ -220,11 +220,12 @@ def judge(
 
 def settings_of(config: Predicted, task: str, seed: int) -> GridSettings:
     """How predictors of a task are trained."""
-    linear = config.predictor == "linear"
+    max_epochs = config.max_epochs or (250 if config.predictor == "linear" else 500)
+    check_every = config.check_every or (10 if "dcase2016_task2" in task else 3)
     return GridSettings(
         hidden_dim=config.hidden_dim,
-        max_epochs=config.max_epochs or (250 if linear else 500),
-        check_every=config.check_every or (10 if "dcase2016_task2" in task else 3),
+        max_epochs=max_epochs,
+        check_every=min(check_every, max_epochs),  # a training ends with a validation at least
         patience=config.patience,
         seed=seed,
     )

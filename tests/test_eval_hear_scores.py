@@ -104,6 +104,8 @@ def test_epochs_and_validations_are_the_kits() -> None:
     kit = settings_of(config, "nsynth_pitch-v2.2.3-50h", 42)
     assert (kit.max_epochs, kit.check_every, kit.patience, kit.batch) == (500, 3, 20, 1024)
     assert settings_of(config, "dcase2016_task2-hear2021-full", 42).check_every == 10
+    short = Predicted(shards=("x",), encoder=("a:b",), max_epochs=2)
+    assert settings_of(short, "x", 42).check_every == 2  # else nothing would be selected
     linear = Predicted(shards=("x",), encoder=("a:b",), predictor="linear")
     assert settings_of(linear, "x", 42).max_epochs == 250
 

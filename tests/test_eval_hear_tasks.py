@@ -117,6 +117,7 @@ def test_an_encoder_of_the_hear_interface_is_ranked_by_one_command(
     assert main(["events", *hear, "--task", "scenes", "--grid-points", "1"]) == 0
     rows = results(f"outside{rate}-events")
     assert float(rows["value"].iloc[0]) > 0.5
+    assert "encoders of --hear have frames and stamps of their own" in capsys.readouterr().out
     assert main(["hear", *hear, "--task", "notes", "--grid-points", "1"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert ("takes 32000 Hz" in printed) == (rate != 16_000)
@@ -176,3 +177,5 @@ def test_a_run_of_ours_is_judged_beside_its_baselines(here: Path) -> None:
     args = ["hear", "--checkpoint", "runs/x", "--task", "notes", "--predictor", "linear"]
     assert main([*args, "--max-epochs", "3"]) == 0
     assert results("x-hear")["model"].nunique() == 5
+    ours = ["--hear", "slvr.eval.hear@runs/x", "--no-baselines", "--predictor", "linear"]
+    assert main(["hear", *ours, "--task", "notes", "--max-epochs", "3", "--out", "again"]) == 0

@@ -208,8 +208,11 @@ class Hear(Task):
         ]
         if any(question.events for question in self._questions.values()):
             durations = " or ".join(f"{ms:g}" for ms in config.least_ms)
+            frames = str(self._framing)
+            if config.hear:
+                frames += "; encoders of --hear have frames and stamps of their own"
             said.append(
-                f"frames: {self._framing} · events: probability over {config.threshold:g}, median "
+                f"frames: {frames} · events: probability over {config.threshold:g}, median "
                 f"{config.median_filter_ms:g} ms, at least {durations} ms, onsets within "
                 f"{config.onset_ms:g} ms"
             )
