@@ -7,13 +7,14 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
     """What is evaluated, on what, and how clips become features."""
 
+    takes_folds: ClassVar[bool] = False  # whether a set that has nothing but folds can be evaluated
     shards: tuple[str, ...]
     """Shard directories of `ingest`."""
     only: str | None = None
@@ -37,6 +38,9 @@ class Models:
     encoder: tuple[str, ...] = ()
     """Encoders of your own as module:callable or ./file.py:callable, (B, T) waveforms at 16 kHz in,
     (B, D) out."""
+    hear: tuple[str, ...] = ()
+    """Encoders of others by the HEAR interface, as module or ./file.py, with @FILE behind it where
+    weights are in a file."""
     encoder_input: Literal["waveform", "features"] = "waveform"
     """What your own encoders take; features: (B, 3, 128, L) images of MT-SLVR's front end."""
     out: str | None = None
@@ -66,10 +70,10 @@ class Models:
     def __post_init__(self) -> None:
         check_least(self, seed=0, batch=1)
         object.__setattr__(self, "checkpoint", tuple(_matching(self.checkpoint)))
-        if not (self.checkpoint or self.released or self.encoder):
+        if not (self.checkpoint or self.released or self.encoder or self.hear):
             raise ValueError(
                 "nothing to evaluate: give --checkpoint RUN of `train`, --released FILE of a "
-                "published model, or --encoder module:callable"
+                "published model, --encoder module:callable, or --hear module"
             )
 
 
