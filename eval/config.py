@@ -7,14 +7,14 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
     """What is evaluated, on what, and how clips become features."""
 
-    takes_folds: ClassVar[bool] = False  # whether a set that has nothing but folds can be evaluated
+    takes_folds = False  # no option: whether a set that has nothing but folds can be evaluated
     shards: tuple[str, ...]
     """Shard directories of `ingest`."""
     only: str | None = None

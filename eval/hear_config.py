@@ -1,7 +1,7 @@
 """Settings of the tasks that learn a shallow predictor on frozen features, as HEAR's kit does."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from slvr.eval.config import Compared, check_least
 
@@ -10,7 +10,7 @@ from slvr.eval.config import Compared, check_least
 class Predicted(Compared):
     """Scores of a shallow predictor on frozen features."""
 
-    takes_folds: ClassVar[bool] = True
+    takes_folds = True
 
     shards: tuple[str, ...] = ()
     """Shard directories, of `ingest hear` for instance."""
