@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from slvr.pipeline import native
 from slvr.pipeline.blocks import distinct, irfft_, known_max
 
 # Far below any sound (-360 dB), yet its square is a normal float32: silence gets phase 0.
 TINY = 1e-18
 TINY_POWER = 1e-36
+AS_LOUD = 1 - 1e-4  # of the loudest frame: more than rounding, less than can be heard
 
 
 def stretch(x: Tensor, rate: Tensor, frame_samples: int, hop_samples: int) -> Tensor:
@@ -103,6 +105,8 @@ def phase_vocoder(spectra: Tensor, position: Tensor, realign_by_hop: float | Non
     position = position.clamp(max=last)
     left = position.long().clamp(max=last - 1)
     between = (position - left).float()[..., None]
+    if realign_by_hop is not None and native.is_on(spectra.device):
+        return _by_native_code(spectra, position, left, between[..., 0], realign_by_hop)
 
     # In place from here on: large batches are bound by memory traffic.
     unit = spectra + TINY
@@ -163,17 +167,34 @@ def _realign(phase: Tensor, unit: Tensor, position: Tensor, magnitude: Tensor, h
     """
     n, n_frames, n_bins = phase.shape
     loudness = frame_power(magnitude).sqrt()
-    source = (position + 0.5).floor()
-    rate = position[:, 1:2] - position[:, :1]
-    ahead = (position - source + _event(loudness) * (rate - 1)).flatten()
+    source, ahead = _taken_over(position, loudness)
+    ahead = ahead.flatten()
 
     row = torch.arange(n, device=phase.device)[:, None]
     anchor, segment = distinct((row * n_frames + _anchors(loudness)).flatten())
-    source = (row * unit.shape[1] + source.long()).flatten().index_select(0, anchor)
+    source = (row * unit.shape[1] + source).flatten().index_select(0, anchor)
     change = _linear_phase(2 * torch.pi * hop * ahead.index_select(0, anchor), n_bins)
     change *= _rows(unit.flatten(0, 1), source)
     change *= _rows(phase.flatten(0, 1), anchor).conj_physical_()
     phase *= (change if segment is None else _rows(change, segment)).view_as(phase)
+
+
+def _taken_over(position: Tensor, loudness: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, K) which frame of the source each frame is like, and how many frames ahead of it."""
+    source = (position + 0.5).floor()
+    rate = position[:, 1:2] - position[:, :1]
+    return source.long(), position - source + _event(loudness) * (rate - 1)
+
+
+def _by_native_code(
+    spectra: Tensor, position: Tensor, left: Tensor, between: Tensor, hop: float
+) -> Tensor:
+    """What `phase_vocoder` makes, in two passes of C over the source."""
+    spectra, between = spectra.contiguous(), between.contiguous()
+    loudness = native.frame_powers(spectra, left, between).sqrt()
+    source, ahead = _taken_over(position, loudness)
+    anchors = _anchors(loudness)
+    return native.vocode(spectra, left, between, anchors, source, 2 * torch.pi * hop * ahead)
 
 
 def frame_power(x: Tensor) -> Tensor:
@@ -234,10 +255,11 @@ def _anchors(amplitude: Tensor) -> Tensor:
     """(n, K) for each frame, the frame whose phases it follows.
 
     That is the last onset, from two frames ahead of it, where the onset enters the window; where
-    none came yet, the loudest of those frames. An onset is louder than the two frames before, as
-    loud as the two after or louder, and at least 10 dB above four frames before. Roebel (2003), "A
-    new approach to transient processing in the phase vocoder", likewise resets phases when a
-    transient is at the middle of the window.
+    none came yet, the loudest of those frames, and of equally loud ones the middle: rounding would
+    choose among the frames of a steady sound, and one at its edge holds half of it. An onset is
+    louder than the two frames before, as loud as the two after or louder, and at least 10 dB above
+    four frames before. Roebel (2003), "A new approach to transient processing in the phase
+    vocoder", likewise resets phases when a transient is at the middle of the window.
     """
     n_frames = amplitude.shape[1]
     frame = torch.arange(n_frames, device=amplitude.device)
@@ -251,8 +273,11 @@ def _anchors(amplitude: Tensor) -> Tensor:
     onset &= amplitude > 10**0.5 * neighbour(-4)
     ahead = pad(torch.where(onset, frame, -1), (0, 2), value=-1)[:, 2:]
     latest = ahead.cummax(1).values
-    loudest = torch.where(latest < 0, amplitude, -1).argmax(1, keepdim=True)
-    return torch.where(latest < 0, loudest, latest)
+    before = torch.where(latest < 0, amplitude, -1)
+    loudest = before >= AS_LOUD * before.amax(1, keepdim=True)
+    rank = loudest.cumsum(1)
+    middle = (loudest & (2 * rank >= rank[:, -1:])).byte().argmax(1, keepdim=True)
+    return torch.where(latest < 0, middle, latest)
 
 
 def restore_level(y: Tensor, wanted: Tensor, present: Tensor, scale: float = 1) -> Tensor:

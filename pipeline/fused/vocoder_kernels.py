@@ -33,6 +33,7 @@ LENGTH = tl.constexpr(stages.LENGTH)
 ROW_COLUMNS = tl.constexpr(stages.ROW_COLUMNS)
 TINY = tl.constexpr(1e-18)
 TINY_POWER = tl.constexpr(1e-36)
+AS_LOUD = tl.constexpr(1 - 1e-4)
 TWO_PI = tl.constexpr(6.283185307179586)
 
 
@@ -218,10 +219,10 @@ def find_anchors(
     onset = onset & (second > 3.1622776601683795 * long_before)
     latest = tl.associative_scan(tl.where(onset, k + 2, -1), 0, _larger)
     none_yet = (latest < 0) & (k < n_made)
-    loudest = tl.argmax(tl.where(none_yet, at, -1.0), 0)
-    tl.store(
-        anchors + row * widest_made + k, tl.where(latest < 0, loudest, latest), mask=k < n_made
-    )
+    loudest = none_yet & (at >= AS_LOUD * tl.max(tl.where(none_yet, at, -1.0), 0))
+    rank = tl.cumsum(loudest.to(tl.int32), 0)
+    middle = tl.min(tl.where(loudest & (2 * rank >= tl.max(rank, 0)), k, BLOCK), 0)
+    tl.store(anchors + row * widest_made + k, tl.where(latest < 0, middle, latest), mask=k < n_made)
     before = _loudness(k - 1, e, c, step, n_frames, n_made)
     bend = tl.minimum(before - 2 * at + after, -0.01 * at - TINY)
     event = tl.minimum(tl.maximum(0.5 * (before - after) / bend, -0.5), 0.5)
