@@ -16,7 +16,7 @@ from slvr.pipeline.blocks import may_look
 from slvr.pipeline.frontends.contract import FrontEnd
 from slvr.pipeline.loaders.batching import Cut
 from slvr.pipeline.normalise import Normalisation, normalise, normalised_from, to_float
-from slvr.pipeline.views.contract import ByClip, Clips, Known, ViewMaker
+from slvr.pipeline.views.contract import ByClip, Clips, Known, ViewMaker, WorksAhead
 
 Seed = int | Sequence[int]
 
@@ -93,7 +93,7 @@ def plan_of(
 ) -> Any:
     """The plan of n clips, which are the share of one of `world` processes."""
     plan = views.sample(world * n, seed, device).rows(rank * n, (rank + 1) * n)
-    return views.ahead(plan, n_samples)
+    return views.ahead(plan, n_samples) if isinstance(views, WorksAhead) else plan
 
 
 def make_views(

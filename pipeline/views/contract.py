@@ -134,13 +134,6 @@ class ViewMaker(Protocol):
         """A `Plan` for n clips, from the seed alone."""
         ...
 
-    def ahead(self, plan: Any, n_samples: int) -> Any:
-        """The same plan with what can be done for clips of T samples before they come: nothing.
-
-        Whoever has it done may do so in a thread, while a device is busy with the batch before.
-        """
-        return plan
-
     def apply(self, waves: Tensor, plan: Any) -> Tensor:
         """(B, T) -> (V, B, T')."""
         ...
@@ -151,6 +144,18 @@ class ViewMaker(Protocol):
 
     def known(self, plan: Any) -> Known:
         """What is known of the views, under the names of `knows`."""
+        ...
+
+
+@runtime_checkable
+class WorksAhead(Protocol):
+    """What a view maker offers besides if some of its work can be done before the clips come."""
+
+    def ahead(self, plan: Any, n_samples: int) -> Any:
+        """The same plan with what can be done for clips of T samples already.
+
+        Whoever has it done may do so in a thread, while a device is busy with the batch before.
+        """
         ...
 
 

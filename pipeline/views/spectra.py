@@ -15,7 +15,16 @@ from torch import Tensor
 
 from slvr.pipeline.augmentations.spec_augment import masked, spans, warped
 from slvr.pipeline.upload import upload
-from slvr.pipeline.views.contract import ByClip, Clips, Known, Parted, Step, ViewMaker, Waves
+from slvr.pipeline.views.contract import (
+    ByClip,
+    Clips,
+    Known,
+    Parted,
+    Step,
+    ViewMaker,
+    Waves,
+    WorksAhead,
+)
 
 STREAM = 0x5EC
 """Sets these draws apart from those of the view maker, of the same seed."""
@@ -191,6 +200,12 @@ class SpecAugmented(ViewMaker):
     def apply(self, waves: Tensor, plan: SpectraPlan) -> Tensor:
         """(B, T) -> (V, B, T'): the view maker's."""
         return self.views.apply(waves, plan.inner)
+
+    def ahead(self, plan: SpectraPlan, n_samples: int) -> SpectraPlan:
+        """As the view maker has it."""
+        if not isinstance(self.views, WorksAhead):
+            return plan
+        return replace(plan, inner=self.views.ahead(plan.inner, n_samples))
 
     def on_features(self, images: Tensor, plan: SpectraPlan) -> Tensor:
         """(V, B, C, F, L) changed: first by the view maker, then warped, then masked."""
