@@ -92,8 +92,7 @@ def read_table(location: str | Path, columns: Sequence[str] | None = None) -> pa
             found = set(parquet.schema_arrow.names)
             missing = sorted(set(CLIPS_SCHEMA.names) - found)
             if not missing:
-                _check_types(parquet.schema_arrow, where)
-                table = parquet.read(columns=columns)
+                table = _as_declared(parquet.read(columns=columns), where)
                 _check_nulls(table, where)
                 return table
     except FileNotFoundError:
@@ -110,14 +109,31 @@ def read_table(location: str | Path, columns: Sequence[str] | None = None) -> pa
     )
 
 
-def _check_types(schema: pa.Schema, location: str) -> None:
-    for expected in CLIPS_SCHEMA:
-        found = schema.field(expected.name).type
-        if found != expected.type:
+def _as_declared(table: pa.Table, location: str) -> pa.Table:
+    """The table with the types of `CLIPS_SCHEMA`; other libraries write some of them wider."""
+    for i, name in enumerate(table.column_names):
+        expected = CLIPS_SCHEMA.field(name) if name in CLIPS_SCHEMA.names else None
+        if expected is None or table[name].type == expected.type:
+            continue
+        try:
+            if not _is_alike(table[name].type, expected.type):
+                raise pa.ArrowInvalid("another kind of values")
+            table = table.set_column(i, expected, table[name].cast(expected.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ValueError(
-                f"{location}: column {expected.name} holds {found}, expected {expected.type}; take "
-                "another copy, or make the directory anew with `ingest ...`"
-            )
+                f"{location}: column {name} holds {table[name].type}, expected {expected.type}; "
+                "take another copy, or make the directory anew with `ingest ...`"
+            ) from error
+    return table
+
+
+def _is_alike(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether two types hold the same kind of values, as pandas' texts and numbers do."""
+    if pa.types.is_string(expected):
+        return bool(pa.types.is_large_string(found))
+    if pa.types.is_list(expected):
+        return bool(pa.types.is_list(found) or pa.types.is_large_list(found))
+    return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
 
 
 def _check_nulls(table: pa.Table, location: str) -> None:
