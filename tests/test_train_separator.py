@@ -190,7 +190,7 @@ def test_demo_sources_sum_to_their_mixtures(tmp_path: Path, monkeypatch) -> None
     monkeypatch.setattr("slvr.ingest.recipes.demo_sources.ShardDirectory.open", lambda path: Made())
     recipe = DemoSources("demo")
     sources = recipe.plan(tmp_path)
-    assert sources.extra["derived_from"] == {"shards": "abc"}
+    assert sources.derived_from == {"shards": "abc"}
     clip = min(mixed, key=lambda clip: clip.n_samples)
     parts = [each for each in sources.clips if each.attributes["of"] == clip.key]
     assert [each.key for each in parts] == [f"{clip.key}-c0", f"{clip.key}-c1"]

@@ -64,7 +64,7 @@ class DemoSources:
             clips=tuple(clips),
             labels={},
             options=options,
-            extra={"derived_from": {"shards": mixed.fingerprint}},
+            derived_from={"shards": mixed.fingerprint},
         )
 
     def make(self, clip: Clip, codec: str) -> Clip:
