@@ -54,6 +54,7 @@ from slvr.model.separators.load import load_separator
 from slvr.model.separators.measures import si_snr_improvement
 from slvr.pipeline.normalise import normalise
 from slvr.shards.clip import SAMPLE_RATE_HZ
+from slvr.shards.manifest import MANIFEST
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import Mixing
 from slvr.train.recipes import RECIPES
@@ -279,6 +280,8 @@ def ingest(args: argparse.Namespace) -> None:
     if args.only is None:
         lines.append(["demo", "--out", args.shards])
     for line in lines:
+        if (Path(line[-1]) / MANIFEST).exists():
+            continue
         subprocess.run([COMMANDS / "ingest", *line], check=True)
 
 
