@@ -309,7 +309,6 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Trains, evaluates and writes the section."""
     args = arguments()
-    torch.set_num_threads(1)
     began_s = time.monotonic()
     for folder in ("separators", "runs"):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
