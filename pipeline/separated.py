@@ -32,14 +32,19 @@ BYTES_A_SAMPLE = 1536
 full size with the learned basis, 310 with the STFT, 220 in demo size."""
 SUM_TOLERANCE = 1e-4
 FULL_SCALE = 32767
-DERIVED = "derived_from"
-"""Where the manifest says whose channels these are."""
+RECIPE = "channels"
+"""By which the manifest says that these are channels."""
 
 
 def fingerprint_of(separator: Separator) -> str:
     """The hash of what a separator does; empty where it does not say."""
     said = getattr(separator, "fingerprint", "")
     return str(said() if callable(said) else said)
+
+
+def derived_from(shards: str, separator: str) -> dict[str, str]:
+    """What a manifest says of the channels that a separator made of some shards, by hash."""
+    return {"shards": shards, "separator": separator}
 
 
 def rows_within(memory_mb: int, n_samples: int) -> int:
@@ -78,7 +83,7 @@ class Stored:
     """
 
     def __init__(self, directory: ShardDirectory, short: Short) -> None:
-        self.n_channels = int(directory.manifest.extra[DERIVED]["channels"])
+        self.n_channels = int(directory.manifest.options["channels"])
         self._directory, self._short = directory, short
         self._places: dict[tuple[str, int], tuple[ClipDataset, int, float]] = {}
         for split in directory.splits:
@@ -106,13 +111,14 @@ class Stored:
         name, fingerprint = separator
         found = directories_of(folder)
         for directory in found:
-            derived = directory.manifest.extra[DERIVED]
-            if (derived["separator"], derived["shards"]) == (fingerprint, shards[1]):
+            if directory.manifest.derived_from == derived_from(shards[1], fingerprint):
                 return cls(directory, short)
         there = [
-            f"{each.manifest.options['separator']} ({derived['separator'][:8]}) of "
-            f"{derived['name']} ({derived['shards'][:8]})"
-            for each, derived in ((each, each.manifest.extra[DERIVED]) for each in found)
+            f"{options['separator']} ({derived['separator'][:8]}) of "
+            f"{options['shards']} ({derived['shards'][:8]})"
+            for options, derived in (
+                (each.manifest.options, each.manifest.derived_from) for each in found
+            )
         ]
         raise ValueError(
             f"--views.cache {folder}: holds the channels of {', '.join(there) or 'no separator'}; "
@@ -159,7 +165,7 @@ def directories_of(folder: str | Path) -> list[ShardDirectory]:
         )
     manifests = [folder / MANIFEST, *sorted(folder.glob(f"*/{MANIFEST}"))]
     opened = [ShardDirectory.open(path.parent) for path in manifests if path.is_file()]
-    return [directory for directory in opened if DERIVED in directory.manifest.extra]
+    return [directory for directory in opened if directory.manifest.recipe == RECIPE]
 
 
 def write_channels(
@@ -213,17 +219,11 @@ def write_channels(
                 writer.path.unlink()
                 writer.path.with_suffix(".idx").unlink()
     source = directory.manifest
-    derived = {
-        "shards": directory.fingerprint,
-        "name": directory.name,
-        "separator": fingerprint_of(separator),
-        "channels": n_channels,
-    }
     about = Description(
         name=f"{directory.name}-channels",
-        recipe="channels",
+        recipe=RECIPE,
         recipe_version="1",
-        options={"separator": name},
+        options={"separator": name, "shards": directory.name, "channels": n_channels},
         tool_versions={"torch": torch.__version__},
         licence=source.licence,
         citation=source.citation,
@@ -231,7 +231,7 @@ def write_channels(
         codec=codec,
         sample_rate_hz=source.sample_rate_hz,
         labels={},
-        extra={DERIVED: derived},
+        derived_from=derived_from(directory.fingerprint, fingerprint_of(separator)),
     )
     finish(out, rows, infos, about)
     return ShardDirectory.open(out)

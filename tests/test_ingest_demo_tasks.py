@@ -11,6 +11,13 @@ from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.synthesis import EVALUATION_CLASSES, SOUND_CLASSES, scenes
 from slvr.ingest.synthesis.notes import DETUNED_CENTS, INSTRUMENTS, frequency_hz, note
 from slvr.ingest.synthesis.scenes import EVENT_CLASSES, SILENT, Placed, scene_of
+from slvr.ingest.synthesis.separable import (
+    KINDS,
+    LEVEL,
+    TRAINING_KINDS,
+    UNSEEN_KINDS,
+    plain_sound,
+)
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
 
@@ -97,7 +104,7 @@ def test_no_split_of_the_notes_has_an_instrument_of_another() -> None:
     assert all(clip.labels == (str(clip.attributes["pitch"]),) for clip in plan.clips)
 
 
-@pytest.mark.parametrize("task", ["events", "pitch"])
+@pytest.mark.parametrize("task", ["events", "pitch", "separation"])
 def test_a_clip_of_a_task_is_a_function_of_the_seed(task: str) -> None:
     one, same, other = (Demo(task=task, n_task=5, seed=seed) for seed in (0, 0, 1))
     clips = [recipe.plan(Path()).clips for recipe in (one, same, other)]
@@ -109,6 +116,31 @@ def test_a_clip_of_a_task_is_a_function_of_the_seed(task: str) -> None:
     assert dataclasses.replace(one, task=None).directory == "demo"
     with pytest.raises(ValueError, match="--n-task of 5 or more, got 4"):
         Demo(task=task, n_task=4).plan(Path())
+
+
+def test_mixtures_to_separate_hold_kinds_that_no_training_clip_has() -> None:
+    plan = Demo(task="separation", n_task=60).plan(Path())
+    assert Counter(clip.split for clip in plan.clips) == {"train": 48, "mixtures": 12}
+    heard: dict[str, list[list[str]]] = {"train": [], "mixtures": []}
+    for clip in plan.clips:
+        assert not clip.labels and clip.n_samples == 2 * SAMPLE_RATE_HZ
+        sounds = clip.source.uri.removeprefix("synthesis:").split("&")
+        heard[clip.split].append([sound.partition("?")[0] for sound in sounds])
+    kinds = {split: {kind for clip in clips for kind in clip} for split, clips in heard.items()}
+    assert kinds["train"] == set(TRAINING_KINDS) and kinds["mixtures"] == set(UNSEEN_KINDS)
+    assert not kinds["train"] & kinds["mixtures"] and not set(KINDS) & set(SOUND_CLASSES)
+    assert Counter(map(len, heard["train"])) == {1: 24, 2: 24}
+    assert len({frozenset(pair) for pair in heard["mixtures"]}) == 6
+    assert all(len(set(clip)) == len(clip) for clip in heard["train"] + heard["mixtures"])
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_plain_sounds_have_one_level_and_are_not_cut_off(kind: str) -> None:
+    waves = [plain_sound(kind, seed, 2.0, SAMPLE_RATE_HZ) for seed in (0, 0, 1)]
+    assert np.array_equal(waves[0], waves[1]) and not np.array_equal(waves[0], waves[2])
+    for wave in waves:
+        assert wave.shape == (32_000,) and np.abs(wave).max() < 1
+        assert np.sqrt(np.mean(wave.astype(float) ** 2)) == pytest.approx(LEVEL, rel=1e-4)
 
 
 def test_the_command_makes_a_task(tmp_path: Path) -> None:

@@ -260,13 +260,9 @@ def test_stored_channels_sum_to_their_clips_and_are_shards_like_any_other(
     assert verify(stored) == []
     assert ingest.main(["verify", str(stored.path)]) == 0
     assert ingest.main(["inspect", str(stored.path)]) == 0
-    derived = stored.manifest.extra["derived_from"]
-    assert derived == {
-        "shards": shards.fingerprint,
-        "name": "data",
-        "separator": THREE.fingerprint,
-        "channels": 3,
-    }
+    derived = stored.manifest.derived_from
+    assert derived == {"shards": shards.fingerprint, "separator": THREE.fingerprint}
+    assert stored.manifest.options == {"separator": "three", "shards": "data", "channels": 3}
     clips, rows = stored.dataset("train"), stored.clips("train")
     by_clip: dict[str, dict[int, np.ndarray]] = {}
     for i, about in enumerate(rows["attributes"]):

@@ -63,7 +63,7 @@ def test_each_separator_gets_a_shard_directory_of_all_clips(here: Path) -> None:
     assert sorted(each.manifest.options["separator"] for each in kept) == list(SEPARATORS)
     for each in kept:
         assert verify(each) == []
-        derived = each.manifest.extra["derived_from"]
+        derived = each.manifest.derived_from
         separator = load_separator(each.manifest.options["separator"])
         assert derived["shards"] == shards.fingerprint
         assert derived["separator"] == separator.fingerprint()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from slvr.command.progress import track
-from slvr.pipeline.separated import DERIVED, directories_of, fingerprint_of, write_channels
+from slvr.pipeline.separated import derived_from, directories_of, fingerprint_of, write_channels
 from slvr.shards.clip import key_of
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import TrainConfig
@@ -36,11 +36,8 @@ def cache_channels(config: TrainConfig, folder: Path) -> list[Path]:
         out = folder / key_of(f"{directory.name}-{name}")
         there = [each for each in directories_of(folder) if each.path == out]
         if there:
-            derived = there[0].manifest.extra[DERIVED]
-            same = (directory.fingerprint, fingerprint_of(separator))
-            if (derived["shards"], derived["separator"]) != same or not set(splits) <= set(
-                there[0].splits
-            ):
+            same = derived_from(directory.fingerprint, fingerprint_of(separator))
+            if there[0].manifest.derived_from != same or not set(splits) <= set(there[0].splits):
                 raise ValueError(
                     f"{out}: holds channels of other shards, another separator or other splits; "
                     "remove it, or give another --cache-channels"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slvr.ingest.recipe import ClipPlan
-from slvr.ingest.recipes import demo_tasks
+from slvr.ingest.recipes import demo_separation, demo_tasks
 from slvr.shards.audio import with_audio
 from slvr.shards.clip import SAMPLE_RATE_HZ, Clip, Source
 
@@ -45,11 +45,14 @@ class Demo:
     """Clips of each evaluation class, 1 or more."""
     seed: int = 0
     """Seed of the whole corpus."""
-    task: Literal["events", "pitch"] | None = None
+    task: Literal["events", "pitch", "separation"] | None = None
     """events: scenes of 10 s with sound events from exact onsets; pitch: notes of instruments that
-    no other split has, their pitch in the attributes."""
+    no other split has, their pitch in the attributes; separation: plain sounds, half of the
+    training clips two at once, and a split `mixtures` of two sounds of kinds that no training clip
+    holds."""
     n_task: int | None = None
-    """Clips of a task, 5 or more; default: 200 scenes or 720 notes."""
+    """Clips of a task, 5 or more; default: 200 scenes, 720 notes, or 160 clips to
+    learn to separate and 40 mixtures."""
     two_sources: float = 0.0
     """Share of the training clips that hold two sounds at once, 0 to 1; `ingest demo-sources`
     writes the sounds by themselves."""
@@ -104,15 +107,20 @@ class Demo:
 
     def _task(self, task: str) -> ClipPlan:
         """The clips of a task of the corpus."""
-        n_clips = demo_tasks.DEFAULT_CLIPS[task] if self.n_task is None else self.n_task
+        defaults = {**demo_tasks.DEFAULT_CLIPS, demo_separation.TASK: demo_separation.DEFAULT_CLIPS}
+        n_clips = defaults[task] if self.n_task is None else self.n_task
         if n_clips < demo_tasks.FEWEST_CLIPS:
             raise ValueError(
                 f"expected --n-task of {demo_tasks.FEWEST_CLIPS} or more, got {n_clips}"
             )
+        options = {"task": task, "n_task": n_clips, "seed": self.seed}
+        if task == demo_separation.TASK:
+            clips = tuple(demo_separation.planned(n_clips, self.seed, self.LICENCE))
+            return ClipPlan(clips=clips, labels={}, options=options)
         return ClipPlan(
             clips=tuple(demo_tasks.planned(task, n_clips, self.seed, self.LICENCE)),
             labels={label: label.replace("_", " ") for label in demo_tasks.labels(task)},
-            options={"task": task, "n_task": n_clips, "seed": self.seed},
+            options=options,
             extra={"hear": demo_tasks.about(task)},
         )
 
@@ -143,7 +151,7 @@ class Demo:
 
     def make(self, clip: Clip, codec: str) -> Clip:
         """Synthesises one clip."""
-        if self.task is not None:
+        if self.task in demo_tasks.DEFAULT_CLIPS:
             known, wave = demo_tasks.synthesised(clip)
             return with_audio(known, _pcm(wave, 32768), codec)
         sounds = sources_of(clip)
@@ -159,11 +167,13 @@ def _pcm(wave: npt.NDArray[np.float32], full_scale: float) -> npt.NDArray[np.int
 def sources_of(clip: Clip) -> list[npt.NDArray[np.int16]]:
     """The sounds (T,) that a clip is the sum of; of two each has half of the range."""
     from slvr.ingest.synthesis import synthesise
+    from slvr.ingest.synthesis.separable import KINDS, plain_sound
 
     sounds = clip.source.uri.removeprefix("synthesis:").split("&")
     found: list[npt.NDArray[np.int16]] = []
     for sound in sounds:
         name, _, seed = sound.partition("?seed=")
-        wave = synthesise(name, int(seed), clip.n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
+        make = plain_sound if name in KINDS else synthesise
+        wave = make(name, int(seed), clip.n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
         found.append(_pcm(wave, 32768 / len(sounds)))
     return found

@@ -28,7 +28,8 @@ class DemoSources:
     RETRY_OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     demo: str
-    """Directory that `ingest demo` has made, with --two-sources or --n-mixtures."""
+    """Directory that `ingest demo` has made, with --task separation, --two-sources or
+    --n-mixtures."""
 
     @property
     def directory(self) -> str:
@@ -64,7 +65,7 @@ class DemoSources:
             clips=tuple(clips),
             labels={},
             options=options,
-            extra={"derived_from": {"shards": mixed.fingerprint}},
+            derived_from={"shards": mixed.fingerprint},
         )
 
     def make(self, clip: Clip, codec: str) -> Clip:

@@ -1,15 +1,17 @@
 """Loss and gradients of coincidence over all pairs of 512 clips, by rows and all at once.
 
-`python tests/benchmarks/coincidence.py`: seconds (median of 5) and MB allocated, the loss in rows
-against the same loss over a tensor of all pairs.
+    python tests/benchmarks/coincidence.py [--device cuda]
+
+Time and memory of the loss in rows against the same loss over a tensor of all pairs. Run it on a
+machine with nothing else to do.
 """
 
-import statistics
-import time
+import argparse
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from measure import HEAD, Measured, compare, machine, measure, table
 from torch import Tensor
 
 from slvr.model.objectives.pairs import coincidence_loss
@@ -26,30 +28,27 @@ def at_once(rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor) -> Tens
     return F.binary_cross_entropy_with_logits(a, own, share, reduction="sum") / n
 
 
-def seconds(loss: Callable[..., Tensor], operands: list[Tensor]) -> float:
-    """Median time of loss and gradients."""
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        loss(*operands).backward()
-        if operands[0].is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
 def main() -> None:
-    """Prints both times, their ratio and the difference of the losses."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    """Prints one table, and how far the losses are apart."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu")
+    device = torch.device(parser.parse_args().device)
     drawn = torch.Generator().manual_seed(0)
     shapes: list[tuple[int, ...]] = [(CLIPS, WIDTH), (CLIPS, WIDTH), (WIDTH,), ()]
     operands = [
         (torch.randn(shape, generator=drawn) / 20).to(device).requires_grad_() for shape in shapes
     ]
-    found, expected = coincidence_loss(*operands), at_once(*operands)
-    rows_s, whole_s = seconds(coincidence_loss, operands), seconds(at_once, operands)
-    print(f"| {CLIPS} clips on {device} | rows {rows_s:.3f} s | at once {whole_s:.3f} s |", end=" ")
-    print(f"{rows_s / whole_s:.2f}x | losses differ by {(found - expected).abs().item():.1e} |")
+
+    def timed(loss: Callable[..., Tensor]) -> Measured:
+        return measure(lambda: loss(*operands).backward(), RUNS, device)
+
+    apart = (coincidence_loss(*operands) - at_once(*operands)).abs().item()
+    rows = [compare("loss and gradients", 1, timed(coincidence_loss), timed(at_once))]
+    print(f"{machine(device)} · {CLIPS} clips, hidden {WIDTH}; original: all pairs at once\n")
+    print(table(HEAD, rows))
+    print(f"\nThe losses differ by {apart:.1e}.")
 
 
 if __name__ == "__main__":
