@@ -33,12 +33,13 @@ test-long: .venv/installed
 	$(TEST) -m long
 
 bench: .venv/installed
-	for script in $(filter-out %/study.py %/short_sounds.py %/without_phase.py %/same_numbers.py,$(wildcard tests/benchmarks/*.py)); do \
+	for script in $(filter-out $(wildcard tests/benchmarks/stud*.py) %/short_sounds.py %/without_phase.py %/same_numbers.py,$(wildcard tests/benchmarks/*.py)); do \
 	  $(BIN)/python $$script || exit 1; done
 
 # under an hour on two cores; the same command goes on after an interruption
+SYSTEM ?= mtslvr
 study: .venv/installed
-	$(BIN)/python tests/benchmarks/study.py
+	$(BIN)/python tests/benchmarks/study$(patsubst %,_%,$(filter-out mtslvr,$(SYSTEM))).py
 
 clean:
-	rm -rf .venv shards/demo runs/demo runs/study results/demo
+	rm -rf .venv shards/demo runs/demo runs/study runs/study_k22 results/demo

@@ -16,15 +16,13 @@ import fcntl
 import os
 import re
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from measure import machine, table
-from study import SHORT_SOUNDS, ci
+from studies import COMMANDS, CPU, HEADINGS, STUDY, ci, write_section
 
 from slvr.eval.calibrate import calibrate, training_clips
 from slvr.eval.classify import few_shot_accuracies
@@ -76,8 +74,6 @@ CHOICES: dict[str, tuple[int, Short, tuple[str, ...]]] = {
 """Row -> steps, what fills short clips, flags of `train`."""
 PIECE_S = 1.0
 N_WAY, CLASSIFIER = 5, "centroid"
-CPU = torch.device("cpu")
-COMMANDS = Path(sys.executable).parent
 
 
 def fetch(args: argparse.Namespace) -> Path:
@@ -262,7 +258,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=4000, help="clips of a set, about, at most")
     parser.add_argument("--n-tasks", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("runs/short_sounds"))
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_name("STUDY.md"))
+    parser.add_argument("--to", type=Path, default=STUDY)
     args = parser.parse_args()
     began_s = time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -280,8 +276,7 @@ def main() -> None:
             pool.shutdown(cancel_futures=True)
     took_min = (time.monotonic() - began_s) / 60
     section = page(args, f"{n_new} of the {len(todo)} trainings took {took_min:.0f} minutes.")
-    before = args.to.read_text().partition(SHORT_SOUNDS)[0] if args.to.exists() else ""
-    args.to.write_text(f"{before}{SHORT_SOUNDS}\n{section}\n")
+    write_section(HEADINGS[2], section, args.to)
     print(args.to)
 
 

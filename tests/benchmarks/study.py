@@ -10,43 +10,44 @@ from the numbers. After an interruption the same command goes on.
 """
 
 import argparse
-import fcntl
 import itertools
-import os
 import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import pandas as pd
-import torch
 from measure import machine, table
+from studies import (
+    COMMANDS,
+    CPU,
+    HEADINGS,
+    K_SHOT,
+    N_TASKS,
+    N_WAY,
+    SETS,
+    STUDY,
+    accuracies,
+    ci,
+    command,
+    counted,
+    train_all,
+    verdict,
+    write_section,
+)
 
 from slvr.eval.calibrate import calibrate, training_clips
-from slvr.eval.classify import few_shot_accuracies
-from slvr.eval.embed import Embedder, embed
+from slvr.eval.embed import Embedder
 from slvr.eval.embedders import MEL_STATISTICS, EncoderEmbedder, MelStatistics
-from slvr.eval.episodes import sample_episodes
 from slvr.eval.loaded import open_trained
 from slvr.eval.published import ACCURACY, COUNTERPART
 from slvr.eval.published import SETS as PUBLISHED_SETS
-from slvr.eval.sets import EvaluatedSet
-from slvr.ingest.synthesis import SOUND_CLASSES
 from slvr.model.checkpoint import checkpoint_name
 from slvr.model.encoders.resnet18 import VARIANTS
 from slvr.pipeline.frontends.mtslvr import MTSLVR
-from slvr.shards.read import ShardDirectory
 from slvr.train.recipes import RECIPES
 
-SETS = {
-    "music": ("instruments", "percussion"),
-    "voices, animals": ("voices", "animals"),
-    "things, weather": ("surroundings", "machines"),
-}
-"""Evaluation set -> the modules of `slvr.ingest.synthesis` that make its classes."""
 TITLES = {"simclr": "SimCLR", "simsiam": "SimSiam"}
 """Contrastive objective -> its name in the published tables."""
 COMPARED = {
@@ -65,15 +66,8 @@ ORDERINGS = [
     ("Cont only", "Pred only"),
 ]
 """(higher, lower) rows of the published tables: what the paper claims on average."""
-SHORT_SOUNDS = "\n# Short sounds\n"
-"""Where the section of `short_sounds.py` begins, which stays."""
-VERDICTS = ("holds", "does not hold", "undecided")
-
-N_WAY, K_SHOT, N_QUERY, N_TASKS = 5, 1, 1, 10_000
 PIECE_S = 5.0
 CLASSIFIER = "sgd"
-CPU = torch.device("cpu")
-COMMANDS = Path(sys.executable).parent
 
 
 def is_trained(run: Path, args: argparse.Namespace) -> bool:
@@ -86,48 +80,15 @@ def train(run: Path, recipe: str, seed: int, args: argparse.Namespace, lock: IO[
     if is_trained(run, args):
         return
     size = {name: DEMO[name] for name in SIZE} | {"steps": args.steps, "seed": seed}
-    line = ["--shards", args.shards, "--recipe", recipe, "--out", run, "--resume"]
+    line = ["train", "--shards", args.shards, "--recipe", recipe, "--out", run, "--resume"]
     for name, value in ({"accelerator": "cpu"} | size).items():
-        line += ["--" + name.replace("_", "-"), str(value)]
-    with run.with_suffix(".log").open("ab") as log:
-        subprocess.run(
-            [COMMANDS / "train", *line],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-            check=True,
-            pass_fds=[lock.fileno()],
-        )
-    print(f"{time.strftime('%H:%M:%S')}  {run}", flush=True)
+        line += ["--" + name.replace("_", "-"), value]
+    command(line, run, lock)
 
 
-def train_all(jobs: dict[Path, tuple[str, int]], args: argparse.Namespace) -> None:
-    """Trains one run on each core: sooner done than one run after the other on all of them."""
-    with (args.out / "lock").open("w") as lock:
-        # held by the runs too: those that outlive a killed study finish before it goes on
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        pool = ThreadPoolExecutor(os.cpu_count())
-        try:
-            list(pool.map(lambda run: train(run, *jobs[run], args, lock), jobs))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def accuracies(model: Embedder, args: argparse.Namespace) -> np.ndarray:
-    """(sets, tasks) accuracy of each task in percent; the tasks are the same for all models."""
-    data = ShardDirectory.open(args.shards)
-    features = embed(model, EvaluatedSet(data, "eval", PIECE_S), args.out / "cache", 32, CPU)
-    labels = np.array([labels[0] for labels in data.clips("eval")["labels"]])
-    modules = np.array([SOUND_CLASSES[label].__module__.rpartition(".")[2] for label in labels])
-    found = []
-    for makers in SETS.values():
-        clips = np.flatnonzero(np.isin(modules, makers))
-        episodes = sample_episodes(labels[clips], N_WAY, K_SHOT, N_QUERY, N_TASKS, 0)
-        pieces = features.first_piece[clips], features.n_pieces[clips]
-        found.append(
-            few_shot_accuracies(features.values, *pieces, episodes, CLASSIFIER, "l2", 0, CPU)
-        )
-    return 100 * np.stack(found)
+def judged(model: Embedder, args: argparse.Namespace) -> np.ndarray:
+    """(sets, tasks) accuracy of each task in percent."""
+    return accuracies(model, args.shards, args.out / "cache", PIECE_S, CLASSIFIER)
 
 
 def baselines(run: Path, args: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -139,16 +100,7 @@ def baselines(run: Path, args: argparse.Namespace) -> dict[str, np.ndarray]:
         EncoderEmbedder("untrained network", fresh, MTSLVR(), "published", CPU),
         *(MelStatistics(name, "none", CPU) for name in MEL_STATISTICS),
     ]
-    return {model.name: accuracies(model, args)[None] for model in models}
-
-
-def ci(values: np.ndarray) -> float:
-    """Half-width of the 95% confidence interval of the mean of (seeds, sets, tasks) over tasks.
-
-    Seeds are averaged task by task, since they see the same ones; each set has tasks of its own.
-    """
-    by_set = values.mean(0)
-    return float(1.96 * np.sqrt((by_set.var(1) / by_set.shape[1]).sum()) / len(by_set))
+    return {model.name: judged(model, args)[None] for model in models}
 
 
 def published(method: str) -> pd.DataFrame:
@@ -199,8 +151,7 @@ def ordering_table(method: str, measured: dict[str, np.ndarray]) -> str:
     for higher, lower in ORDERINGS:
         gaps = theirs.loc[higher] - theirs.loc[lower]
         found = ours[higher] - ours[lower]  # task by task: how hard each one is cancels
-        signs = {np.sign(x.mean()) if abs(x.mean()) > ci(x[None]) else 0 for x in found}
-        verdicts.append(VERDICTS[0 if signs == {1} else 1 if signs == {-1} else 2])
+        verdicts.append(verdict(found))
         rows.append(
             [
                 f"{higher} > {lower}",
@@ -210,16 +161,14 @@ def ordering_table(method: str, measured: dict[str, np.ndarray]) -> str:
                 verdicts[-1],
             ]
         )
-    counts = ", ".join(f"{verdict} {verdicts.count(verdict)}" for verdict in VERDICTS)
     head = [TITLES[method], "published, in sets", "here", "by seed", "verdict"]
-    return f"{table(head, rows)}\n\nOf {len(verdicts)} orderings: {counts}."
+    return f"{table(head, rows)}\n\n{counted(verdicts)}"
 
 
 def page(measured: dict[str, np.ndarray], took: str, steps: int) -> str:
-    """STUDY.md."""
+    """The section of STUDY.md, below its heading."""
     by_seed = np.stack([x.mean((1, 2)) for name, x in measured.items() if name in RECIPES])
     text = [
-        "# MT-SLVR in small",
         "Written by `make study` (`tests/benchmarks/study.py`), verdicts too, from its numbers. "
         f"Each recipe is trained from {by_seed.shape[1]} seeds for {steps:,} steps of "
         f"{DEMO['batch']} clips of {DEMO['clip_s']:g} s of the embedded corpus: "
@@ -247,7 +196,7 @@ def page(measured: dict[str, np.ndarray], took: str, steps: int) -> str:
             "The same recipe from another seed has another mean accuracy: by "
             f"{np.median(moved):.2f} points in the median recipe, {moved.max():.2f} at most."
         )
-    return "\n\n".join(text) + "\n"
+    return "\n\n".join(text)
 
 
 def main() -> None:
@@ -259,7 +208,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--shards", default="shards/demo")
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_name("STUDY.md"))
+    parser.add_argument("--to", type=Path, default=STUDY)
     args = parser.parse_args()
     began_s = time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -268,20 +217,19 @@ def main() -> None:
     recipes = dict.fromkeys([*itertools.chain(*COMPARED.values()), *BESIDE])
     jobs = {args.out / f"{r}-{s}": (r, s) for s in range(args.seeds) for r in recipes}
     n_new = sum(not is_trained(run, args) for run in jobs)
-    train_all(jobs, args)
+    train_all(list(jobs), lambda run, lock: train(run, *jobs[run], args, lock), args.out)
 
     found: dict[str, list[np.ndarray]] = {recipe: [] for recipe in recipes}
     for run, (recipe, _) in jobs.items():
         encoder = open_trained(run).encoder
         model = EncoderEmbedder(str(run), encoder, MTSLVR(), "published", CPU)
-        found[recipe].append(accuracies(model, args))
+        found[recipe].append(judged(model, args))
     measured = {recipe: np.stack(by_seed) for recipe, by_seed in found.items()}
     measured |= baselines(next(iter(jobs)), args)
 
     took_min = (time.monotonic() - began_s) / 60
     took = f"{n_new} of the {len(jobs)} trainings and the evaluation took {took_min:.0f} minutes."
-    _, heading, others = (args.to.read_text() if args.to.exists() else "").partition(SHORT_SOUNDS)
-    args.to.write_text(page(measured, took, args.steps) + heading + others)
+    write_section(HEADINGS[0], page(measured, took, args.steps), args.to)
     print(args.to)
 
 
