@@ -33,16 +33,17 @@ test-long: .venv/installed
 	$(TEST) -m long
 
 bench: .venv/installed
-	for script in $(filter-out %/study.py %/study_scenes.py %/short_sounds.py %/without_phase.py %/same_numbers.py,$(wildcard tests/benchmarks/*.py)); do \
+	for script in $(filter-out $(wildcard tests/benchmarks/stud*.py) %/short_sounds.py %/without_phase.py %/same_numbers.py,$(wildcard tests/benchmarks/*.py)); do \
 	  $(BIN)/python $$script || exit 1; done
 
-# under an hour on two cores each; the same command goes on after an interruption
+# SYSTEM=mtslvr, scenes or k22: under an hour on two cores each; after an interruption the same
+# command goes on
 SYSTEM ?= mtslvr
+STUDY_mtslvr := study.py
+STUDY_scenes := study_scenes.py
+STUDY_k22 := study_k22.py
 study: .venv/installed
 	$(BIN)/python tests/benchmarks/$(STUDY_$(SYSTEM))
 
-STUDY_mtslvr := study.py
-STUDY_scenes := study_scenes.py
-
 clean:
-	rm -rf .venv shards/demo runs/demo runs/study runs/study_scenes results/demo
+	rm -rf .venv shards/demo runs/demo runs/study runs/study_scenes runs/study_k22 results/demo

@@ -8,16 +8,17 @@ from slvr.eval.tables import PUBLISHED, Table
 
 
 def scores_table(results: pd.DataFrame) -> Table:
-    """A row a set and metric, a column a model; the ceiling that the hop allows beside it."""
+    """A row a set and metric, a column a model; of events the ceiling of the hop beside them."""
     models = list(results["model"].unique())
-    rows, limited = [], False
+    rows, limited = [], bool(results["ceiling"].notna().any())
     for _, found in results.groupby(["set", "metric"], sort=False):
         values = dict(zip(found["model"], found["value"], strict=True))
         first = found.iloc[0]
         cells = [f"{values[model]:.4f}" for model in models]
-        ceilings = [f"{values:.4f}" for values in found["ceiling"].dropna().unique()]
-        limited |= bool(ceilings)
-        rows.append([f"{first.set}, {first.metric}", *cells, " / ".join(ceilings)])
+        if limited:
+            ceilings = [f"{values:.4f}" for values in found["ceiling"].dropna().unique()]
+            cells.append(" / ".join(ceilings))
+        rows.append([f"{first.set}, {first.metric}", *cells])
     remarked = results[results["selects"] & (results["remark"] != "")]
     notes = [f"{row.model}, {row.set}: {row.remark}." for row in remarked.itertuples()]
     if limited:
@@ -25,14 +26,18 @@ def scores_table(results: pd.DataFrame) -> Table:
             "Ceiling: the score of perfect frame labels at the same stamps, after the same "
             "post-processing: more than that this hop does not allow."
         )
-    return Table("Scores of the test split", ["set, metric", *models, "ceiling"], rows, notes)
+    head = ["set, metric", *models, *(["ceiling"] if limited else [])]
+    return Table("Scores of the test split", head, rows, notes)
 
 
 def selected_table(results: pd.DataFrame) -> Table:
     """What was selected for each model and set; of the first fold and seed."""
     rows = []
-    for row in results[results["selects"]].to_dict("records"):
+    selected = results[results["selects"]]
+    events = bool(selected["min_duration_ms"].notna().any())
+    for row in selected.to_dict("records"):
         least_ms, deviation = row["min_duration_ms"], row["deviation"]
+        least = ["" if np.isnan(least_ms) else f"{least_ms:g}"] if events else []
         rows.append(
             [
                 f"{row['model']}, {row['set']}",
@@ -41,13 +46,14 @@ def selected_table(results: pd.DataFrame) -> Table:
                 f"{row['lr']:g}",
                 f"{row['init']}",
                 f"{row['epoch']}",
-                "" if np.isnan(least_ms) else f"{least_ms:g}",
+                *least,
                 f"{row['value']:.4f}" + (f", sd {deviation:.4f}" if deviation else ""),
             ]
         )
-    head = ["model, set", "validation", "hidden layers", "lr", "weights", "epoch", "least ms"]
+    head = ["model, set", "validation", "hidden layers", "lr", "weights", "epoch"]
+    head += ["least ms", "test"] if events else ["test"]
     notes = ["sd: over folds and seeds. Of several folds the first one alone searches the grid."]
-    return Table("What was selected on the validation split", [*head, "test"], rows, notes)
+    return Table("What was selected on the validation split", head, rows, notes)
 
 
 def published_tables(results: pd.DataFrame) -> list[Table]:

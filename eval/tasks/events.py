@@ -91,8 +91,12 @@ class SoundEvents(Hear):
             )
         notes = [
             f"{row.model}, {row.set}: {row.n_hits:,} of {row.n_reference:,} events found, "
-            f"{row.n_estimated:,} estimated, in {row.n_files:,} files; {row.n_files_without:,} "
-            "files without an estimate count too."
+            f"{row.n_estimated:,} estimated, in {row.n_files:,} files"
+            + (
+                f"; {row.n_files_without:,} without an estimate, which count too."
+                if row.n_files_without
+                else "."
+            )
             for row in overall[overall["selects"]].itertuples()
         ]
         first = tables[0]

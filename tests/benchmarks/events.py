@@ -82,6 +82,8 @@ def main() -> None:
         gaps += [abs(theirs["by_class"][f"c{k:02d}"] - each.f_measure)
                  for k, each in enumerate(by_class)]  # fmt: skip
         said += f"; scores at most {max(gaps):.1e} from sed_eval's"
+    else:
+        said += "; no --sed-eval, so no other side for the scores: see this file's first lines"
     print(machine(torch.device("cpu")))
     print(f"\n{args.files} files, F {score.f_measure:.4f}, error rate {rate:.4f}; {said}.\n")
     print(table(["", "ours, s", "kit and sed_eval, s", "ratio"], rows))
