@@ -26,7 +26,7 @@ from slvr.ingest.crew import threads_of
 from slvr.ingest.recipe import ClipPlan, CopiedRecipe, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
-from slvr.shards.files import file_sha256
+from slvr.shards.files import file_sha256, refuse_links
 from slvr.shards.manifest import MANIFEST, Description, Manifest, ShardInfo
 from slvr.shards.rows import CLIPS, Row
 from slvr.shards.write import finish, index_of
@@ -75,6 +75,7 @@ def prepare(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; give a directory to --out")
+    refuse_links(out)
     ours = (LEDGER, LOCK, RECORD)
     if out.is_dir() and not (out / LEDGER).exists():
         strange = sorted(entry.name for entry in out.iterdir() if entry.name not in ours)
