@@ -14,6 +14,7 @@ from typing import Any, Literal
 class Models:
     """What is evaluated, on what, and how clips become features."""
 
+    takes_folds = False  # no option: whether a set that has nothing but folds can be evaluated
     shards: tuple[str, ...]
     """Shard directories of `ingest`."""
     only: str | None = None
@@ -24,8 +25,9 @@ class Models:
     drop_seen: bool = False
     """Leave out clips whose samples are in the training shards of a model, by its run.json."""
     checkpoint: tuple[str, ...] = ()
-    """Run folders of `train` or checkpoint files; runs that differ in their seed alone are one row
-    with mean and deviation. In quotes a pattern, 'runs/a-*', stands for all that are there."""
+    """Run folders of `train`, checkpoint files, or PANNs at 16 kHz (Cnn14_16k*.pth), a supervised
+    upper anchor; runs that differ in their seed alone are one row with mean and deviation. In
+    quotes a pattern, 'runs/a-*', stands for all that are there."""
     released: tuple[str, ...] = ()
     """Published MT-SLVR models (.pt), all of one variant."""
     variant: Literal["none", "split", "bn", "series", "parallel"] | None = None
@@ -36,6 +38,9 @@ class Models:
     encoder: tuple[str, ...] = ()
     """Encoders of your own as module:callable or ./file.py:callable, (B, T) waveforms at 16 kHz in,
     (B, D) out."""
+    hear: tuple[str, ...] = ()
+    """Encoders of others by the HEAR interface, as module or ./file.py, with @FILE behind it where
+    weights are in a file."""
     encoder_input: Literal["waveform", "features"] = "waveform"
     """What your own encoders take; features: (B, 3, 128, L) images of MT-SLVR's front end."""
     out: str | None = None
@@ -65,10 +70,10 @@ class Models:
     def __post_init__(self) -> None:
         check_least(self, seed=0, batch=1)
         object.__setattr__(self, "checkpoint", tuple(_matching(self.checkpoint)))
-        if not (self.checkpoint or self.released or self.encoder):
+        if not (self.checkpoint or self.released or self.encoder or self.hear):
             raise ValueError(
                 "nothing to evaluate: give --checkpoint RUN of `train`, --released FILE of a "
-                "published model, or --encoder module:callable"
+                "published model, --encoder module:callable, or --hear module"
             )
 
 

@@ -30,12 +30,12 @@ from slvr.shards.read import ClipDataset
 
 _Values = np.memmap[Any, np.dtype[np.float32]]
 
-_VALUES = "features.npy"
-_PIECES = "pieces.parquet"
-_DONE = "rows-done.txt"
+VALUES = "features.npy"
+PIECES = "pieces.parquet"
+DONE = "rows-done.txt"
 _VERSION = 2
 """Part of the key: raise it when the same model and shards come to give other features."""
-_SAVE_EVERY_S = 5.0
+SAVE_EVERY_S = 5.0
 
 
 class Embedder(Protocol):
@@ -59,7 +59,7 @@ class FrameEmbedder(Embedder, Protocol):
 
     @property
     def frame_s(self) -> float:
-        """Seconds from one frame to the next; the first is at the beginning."""
+        """Seconds from one frame to the next; the first begins where the waveform does."""
         ...
 
     def embed_frames(self, waves: Tensor) -> Tensor:
@@ -74,7 +74,8 @@ class Features:
     values: Tensor
     """(P, D) float32 on a memory-mapped file; the pieces of a clip follow one another."""
     pieces: pd.DataFrame
-    """One row a piece: key of the clip, number of the piece, labels of the clip."""
+    """One row a piece: key of the clip, number of the piece, labels of the clip; of frames, which
+    are pieces too, also the stamp, `time_ms`."""
 
     @property
     def first_piece(self) -> NDArray[np.int64]:
@@ -111,32 +112,32 @@ def embed(
     Raises:
         ValueError: no clips, unreadable cache, features that are not finite.
     """
-    folder = cache / f"{data.name}-{data.split}-{_key(model, data)}"
+    folder = cache / f"{data.name}-{data.split}-{features_key(model, data)}"
     partial = cache / f".partial-{folder.name}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        with _held(partial):
+        with held(partial):
             if not folder.is_dir():  # else another process made it while this one waited
                 _embed(model, data, partial, batch, device)
-                (partial / _DONE).unlink()
+                (partial / DONE).unlink()
                 partial.rename(folder)
             else:
                 shutil.rmtree(partial, ignore_errors=True)
-    return _load(folder)
+    return load_features(folder)
 
 
-def _key(model: Embedder, data: EvaluatedSet) -> str:
-    """16 hex digits of all that the features depend on."""
+def features_key(model: Embedder, data: EvaluatedSet, *more: str | float) -> str:
+    """16 hex digits of all that the features depend on; `more` than what all features do."""
     of_clips: list[Any] = [data.directory.fingerprint, data.split]
     of_clips += [data.piece_s, data.cutting, data.short]
     if data.is_part:
         of_clips.append(sorted(data.clips()["key"]))
-    key = [_VERSION, model.fingerprint, *of_clips]
+    key = [_VERSION, model.fingerprint, *of_clips, *more]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
 
 @contextmanager
-def _held(partial: Path) -> Iterator[None]:
+def held(partial: Path) -> Iterator[None]:
     """Within it no other process works in this folder; the lock ends with the process."""
     partial.mkdir(exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY)
@@ -154,7 +155,7 @@ def _embed(
     clips = data.clips()
     samples, n_pieces = data.samples, data.n_pieces()
     pieces = _pieces_of(clips, n_pieces)
-    pieces.to_parquet(partial / _PIECES)
+    pieces.to_parquet(partial / PIECES)
     # Whole clips go by length, so that clips of one length share a batch.
     by_length = clips["n_samples"].to_numpy().argsort(kind="stable")
     order = by_length if samples is None else np.arange(len(clips))
@@ -187,7 +188,7 @@ def _embed(
                 values[into] = out
                 shown.advance(int(starts[done : done + len(out)].sum()))
                 done += len(out)
-                if time.monotonic() - saved_s > _SAVE_EVERY_S:
+                if time.monotonic() - saved_s > SAVE_EVERY_S:
                     _save(partial, values, done)
                     saved_s = time.monotonic()
         finally:
@@ -212,7 +213,7 @@ def _new_values(partial: Path, shape: tuple[int, int]) -> _Values:
 
     Without the space a full disk would end the process with a signal at some later row.
     """
-    path = partial / _VALUES
+    path = partial / VALUES
     try:
         values = np.lib.format.open_memmap(path, "w+", np.float32, shape)
         if hasattr(os, "posix_fallocate"):  # macOS lacks it
@@ -226,24 +227,29 @@ def _new_values(partial: Path, shape: tuple[int, int]) -> _Values:
 
 def _save(partial: Path, values: _Values, done: int) -> None:
     values.flush()
-    write_text(partial / _DONE, str(done))
+    write_text(partial / DONE, str(done))
 
 
 def _resumed(partial: Path, n_rows: int) -> tuple[_Values | None, int]:
     """The features of an interrupted call and the number of rows done, or None and 0."""
     try:
-        done = int((partial / _DONE).read_text())
-        values = np.lib.format.open_memmap(partial / _VALUES, "r+")
+        done = int((partial / DONE).read_text())
+        values = np.lib.format.open_memmap(partial / VALUES, "r+")
     except (OSError, ValueError):
         return None, 0
     return (values, done) if len(values) == n_rows >= done else (None, 0)
 
 
-def _load(folder: Path) -> Features:
+def load_features(folder: Path) -> Features:
+    """The features of a finished folder.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     try:
         # Copy-on-write: torch takes no read-only array, and the file stays as it is.
-        values = torch.from_numpy(np.load(folder / _VALUES, mmap_mode="c"))
-        pieces = pd.read_parquet(folder / _PIECES)
+        values = torch.from_numpy(np.load(folder / VALUES, mmap_mode="c"))
+        pieces = pd.read_parquet(folder / PIECES)
         if len(values) != len(pieces):
             raise ValueError(f"{len(values)} features for {len(pieces)} pieces")
     except (ValueError, OSError) as error:

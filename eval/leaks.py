@@ -144,7 +144,7 @@ def seen_by_any(config: Models) -> frozenset[str]:
     """
     moved = shards_moved_to(config)
     found = {path: trained_on(path, moved) for path in config.checkpoint}
-    found |= dict.fromkeys((*config.released, *config.encoder), NOBODY_KNOWS)
+    found |= dict.fromkeys((*config.released, *config.encoder, *config.hear), NOBODY_KNOWS)
     for path, known in found.items():
         if known.unknown:
             raise ValueError(

@@ -45,10 +45,11 @@ class TrainedModel:
 def open_trained(
     path: str | Path, variant: str | None = None, allow: Collection[str] = ()
 ) -> TrainedModel:
-    """The model of a run, a checkpoint or a published `.pt`.
+    """The model of a run, a checkpoint or a published file.
 
     Args:
-        path: the output folder of `train`, a checkpoint, or a published MT-SLVR model.
+        path: the output folder of `train`, a checkpoint, a published MT-SLVR model (.pt), or one
+            of the PANNs (.pth).
         variant: of a published model whose file name does not say it.
         allow: classes of the user's own that a checkpoint may name, as the user typed them. A name
             that is neither in a registry nor here is not run.
@@ -134,7 +135,7 @@ class Model:
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", *, allow: Collection[str] = ()
 ) -> Model:
-    """The model of a run of `train`, a checkpoint, or a published MT-SLVR file, to embed with.
+    """The model of a run of `train`, a checkpoint, or a published MT-SLVR or PANNs file.
 
     Args:
         path: as `open_trained`.

@@ -12,6 +12,7 @@ from slvr.eval.config import Models
 from slvr.eval.embed import Embedder
 from slvr.eval.embedders import CallableEmbedder, encoder_embedder
 from slvr.eval.loaded import TrainedModel, open_trained
+from slvr.eval.outside import OutsideEmbedder
 from slvr.eval.protocol import PROTOCOLS, Waveforms
 
 
@@ -49,7 +50,7 @@ class EvaluatedModel:
 
 
 def open_models(config: Models, device: torch.device) -> list[EvaluatedModel]:
-    """The models of `--checkpoint`, `--released` and `--encoder`, in this order.
+    """The models of `--checkpoint`, `--released`, `--encoder` and `--hear`, in this order.
 
     Raises:
         ValueError: a checkpoint that cannot be read, or a callable that cannot be used.
@@ -69,6 +70,9 @@ def open_models(config: Models, device: torch.device) -> list[EvaluatedModel]:
         EvaluatedModel(CallableEmbedder(spec, config.encoder_input, how, device), how)
         for spec in config.encoder
     ]
+    for spec in config.hear:
+        outside = OutsideEmbedder(spec, device)
+        models.append(EvaluatedModel(outside, "none", remark=outside.remark))
     names = Counter(model.name for model in models)
     if max(names.values()) > 1:
         twice = names.most_common(1)[0][0]

@@ -46,7 +46,8 @@ def output_folder(config: Models, task: str) -> Path:
         ValueError: it holds something else, or is a file.
     """
     command = command_of(task)
-    first = (*config.checkpoint, *config.released, *config.encoder)[0]
+    outside = [spec.partition("@")[0] for spec in config.hear]
+    first = (*config.checkpoint, *config.released, *config.encoder, *outside)[0]
     name = Path(first).resolve().stem.replace(":", "-")
     suffix = "" if task == FEW_SHOT else f"-{task}"
     out = Path(config.out or Path("results") / (name + suffix))

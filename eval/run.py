@@ -11,7 +11,6 @@ from rich.console import Console
 
 from slvr.command.record import write_record
 from slvr.eval.config import Models
-from slvr.eval.embed import embed
 from slvr.eval.leaks import (
     NOBODY_KNOWS,
     TrainedOn,
@@ -56,10 +55,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
     columns: list[dict[str, Any]] = []
     for data, embedded in zip(sets, parts, strict=True):
         for model in contenders:
-            features = {
-                part.split: embed(model.embedder, part, Path(config.cache), config.batch, device)
-                for part in embedded
-            }
+            features = {part.split: task.embedded(model, part, device) for part in embedded}
             rows = list(task.score(model, data, features, device))
             found = leaks[data.name]
             of_model = {"model": model.name, "set": data.name}

@@ -135,7 +135,7 @@ def open_sets(config: Models, seen: frozenset[str] = frozenset()) -> list[Evalua
                 f"--shards: {other} and {path} both hold the set {directory.name!r}; give one"
             )
         length_s = piece_s(piece, directory.manifest.recipe)
-        split = config.split or _default_split(directory)
+        split = config.split or _default_split(directory, config.takes_folds)
         data = EvaluatedSet(
             directory,
             split,
@@ -190,10 +190,12 @@ def clip_labels(data: EvaluatedSet) -> list[str]:
     return [label for (label,) in labels]
 
 
-def _default_split(directory: ShardDirectory) -> str:
+def _default_split(directory: ShardDirectory, takes_folds: bool) -> str:
     for split in ("eval", "test"):
         if split in directory.splits:
             return split
+    if takes_folds and all(split.startswith("fold") for split in directory.splits):
+        return directory.splits[0]
     if len(directory.splits) != 1:
         raise ValueError(
             f"{directory.path}: neither a split 'eval' nor 'test'; choose one of "

@@ -131,7 +131,7 @@ def majority(heard: Bools, width: int) -> Bools:
         return heard
     before = width // 2
     padded = np.pad(heard, ((before, width - 1 - before), (0, 0)), mode="symmetric")
-    sums = np.zeros((len(padded) + 1, heard.shape[1]), dtype=np.int64)
+    sums = np.zeros((len(padded) + 1, heard.shape[1]), dtype=np.int32)
     np.cumsum(padded, axis=0, out=sums[1:])
     enough: Bools = sums[width:] - sums[:-width] >= width - before
     return enough

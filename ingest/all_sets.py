@@ -7,6 +7,9 @@ from slvr.command.line import DONE, FAILED, sentence
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.find import SUFFIXES
 from slvr.ingest.recipes import EVALUATION_SETS
+from slvr.ingest.recipes.fsd50k import FSD50K
+from slvr.ingest.recipes.hear import Hear
+from slvr.ingest.recipes.hear_originals import ALIASES, ORIGINALS
 from slvr.shards.clip import OK
 
 RIGHT = frozenset({"clips", "classes", "hours", "GB", "MB"})
@@ -15,16 +18,23 @@ RIGHT = frozenset({"clips", "classes", "hours", "GB", "MB"})
 
 def list_sets() -> str:
     """A table of the sets: licence, size, counts, and whether they are fetched by themselves."""
+    sets: list[tuple[str, int, int, int, bool, str]] = [
+        (s.NAME, s.N_CLIPS, s.N_CLASSES, s.SIZE_BYTES, bool(s.ARCHIVES), s.LICENCE)
+        for s in EVALUATION_SETS.values()
+    ]
+    each = FSD50K
+    sets.append((each.NAME, each.N_CLIPS, each.N_CLASSES, each.SIZE_BYTES, True, each.LICENCE))
+    for alias, name in ALIASES.items():
+        task = ORIGINALS[name]
+        about = (task.n_clips, task.n_classes, task.size_bytes, True, task.licence)
+        sets.append((f"{Hear.NAME} {alias}", *about))
     rows = [
         (
-            data_set.NAME,
-            f"{data_set.N_CLIPS:,}",
-            f"{data_set.N_CLASSES:,}",
-            f"{data_set.SIZE_BYTES / 1e9:.1f}" if data_set.SIZE_BYTES else "?",
-            "automatic" if data_set.ARCHIVES else "by hand",
-            data_set.LICENCE,
+            *(name, f"{n_clips:,}", f"{n_classes:,}"),
+            f"{size_bytes / 1e9:.1f}" if size_bytes else "?",
+            *("automatic" if is_fetched else "by hand", licence),
         )
-        for data_set in EVALUATION_SETS.values()
+        for name, n_clips, n_classes, size_bytes, is_fetched, licence in sets
     ]
     return _table(("set", "clips", "classes", "GB", "download", "licence"), rows)
 

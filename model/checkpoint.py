@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from slvr.model import panns
 from slvr.model.encoders.contract import Encoder
 from slvr.model.encoders.resnet18 import VARIANTS
 from slvr.model.released import load_released, misfit, parse_released_name, read_released
@@ -142,10 +143,11 @@ FindEncoder = Callable[[str, str], type[Encoder]]
 
 
 def load_model(path: str | Path, find: FindEncoder, variant: str | None = None) -> LoadedModel:
-    """The model of a checkpoint, of a run (its best or newest one), or of a published `.pt`.
+    """The model of a checkpoint, of a run (its best or newest one), or of a published file.
 
     Args:
-        path: a checkpoint, the output folder of `train`, or a published MT-SLVR model.
+        path: a checkpoint, the output folder of `train`, a published MT-SLVR model (`.pt`), or one
+            of the PANNs (`.pth`).
         find: looks up the name of the encoder, which comes from the file: it decides what may run.
         variant: the variant that is expected of a ResNet-18; None takes any, and for a published
             model what its file name says.
@@ -157,6 +159,8 @@ def load_model(path: str | Path, find: FindEncoder, variant: str | None = None) 
     path = Path(path)
     if path.suffix == ".pt":
         return _load_published(path, variant)
+    if path.suffix == panns.SUFFIX:
+        return _load_panns(path)
     path = checkpoint_file(path)
     tensors, state = read_checkpoint(path)
     (name, shape), front_end = (
@@ -273,6 +277,13 @@ def checkpoint_file(path: Path) -> Path:
             f"{path}: no checkpoint ({PATTERN}) there; give the output folder of `train`"
         )
     return found[-1]
+
+
+def _load_panns(path: Path) -> LoadedModel:
+    encoder = panns.load_panns(path)
+    front_end = Part("logmel", dict(panns.FRONT_END))
+    config = {"recipe": f"published {path.name}", "encoder": encoder.shape()}
+    return _loaded(encoder, encoder.NAME, front_end, "none", config, path)
 
 
 def _load_published(path: Path, variant: str | None) -> LoadedModel:

@@ -210,7 +210,8 @@ def _check_shard(
 def _samples(path: Path, codec: str) -> Iterator[tuple[str, dict[str, tuple[_Stored, bytes]], str]]:
     """Key, members by suffix, and a damage or nothing, of the samples of a tar, one at a time."""
     held: dict[str, tuple[_Stored, bytes]] = {}
-    held_key, seen = "", set()
+    held_key = ""
+    seen: set[str] = set()
     broken = ""
     try:
         with tarfile.open(path, "r:") as tar:

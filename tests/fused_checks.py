@@ -24,7 +24,9 @@ from slvr.pipeline.augmentations import DEFAULT, ColouredNoise, PitchShift, Time
 from slvr.pipeline.augmentations.noise import coloured_noise
 from slvr.pipeline.augmentations.two_grids import HOPS
 from slvr.pipeline.augmentations.vocoder import frame_power, istft, phase_vocoder, stft
-from slvr.pipeline.fused import launches, stages, views
+from slvr.pipeline.frontends.bank import Bands
+from slvr.pipeline.frontends.mtslvr import MTSLVR
+from slvr.pipeline.fused import front_end, launches, stages, views
 from slvr.pipeline.views.chains import Chains
 
 if DEVICE == "cpu":
@@ -88,7 +90,7 @@ def check_vocoder(stage, frame, hop, made, made_hop, step):
 
 def check_shift(ratio):
     hops = HOPS[ratio]
-    stage = stages.shift_stage([ratio], [0], [1], T)
+    stage = stages.shift_stage([hops], [0], [1], T)
     check_vocoder(stage, 3 * hops[0], hops[0], 3 * hops[1], hops[1], hops[1] / hops[0])
 
 
@@ -117,11 +119,30 @@ def check_chains(augmentations, limit, dtype=torch.float32):
     assert error < limit, f"chains of {[a.name for a in augmentations]}: {error}"
 
 
+def check_front_end():
+    """Every channel, also where bands are few and clips hardly longer than half a frame."""
+    for made in (MTSLVR(), MTSLVR(33, 250, 97)):
+        for n_samples in (made.frame_samples // 2 + 1, T):
+            x = clips(2, n_samples)
+            x[1] = 0  # silence
+            made.to(DEVICE).fused = False
+            expected = made(x)
+            bands = Bands(*(made.get_buffer(f"bands_{name}") for name in Bands._fields))
+            ours = front_end.images(x, made.frame_samples, made.hop_samples, bands, made.channels)
+            assert ours.shape == expected.shape
+            assert torch.allclose(ours[1], expected[1], rtol=1e-6)
+            assert relative_error(10 ** (ours[0, 0] / 10), 10 ** (expected[0, 0] / 10)) < 1e-6
+            if made.channels == 3:
+                z, by_torch = (torch.polar(10 ** (y[0, 1] / 10), y[0, 2]) for y in (ours, expected))
+                assert relative_error(z, by_torch) < 2e-6
+
+
 CHECKS = {
     "down": lambda: check_shift(Fraction(5, 8)),
     "up": lambda: check_shift(Fraction(125, 64)),
     "stretch": lambda: check_stretch(0.77),
     "noise": check_noise,
+    "front-end": check_front_end,
     "programs": lambda: check_chains([a for a in DEFAULT if type(a) not in SLOW], 1e-6),
     "bfloat16": lambda: check_chains([ColouredNoise("a", (0, 1))], 1e-2, torch.bfloat16),
     # phases of weak bins magnify rounding, as between torch's own devices

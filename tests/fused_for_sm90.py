@@ -12,24 +12,29 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from slvr.pipeline.frontends.bank import BAND_BLOCK
 from slvr.pipeline.fused import chain_kernels as chain
-from slvr.pipeline.fused import launches
+from slvr.pipeline.fused import front_end, launches
+from slvr.pipeline.fused import mel_kernels as mel
 from slvr.pipeline.fused import vocoder_kernels as vocoder
 from slvr.pipeline.fused.schedule import LONGEST
 
 PTXAS = Path(triton.__file__).parent / "backends/nvidia/bin/ptxas"
 REAL, DOUBLE, INT, LONG = "*fp32", "*fp64", "*i32", "*i64"
 KINDS = {
-    **dict.fromkeys(("rows", "made"), LONG),
+    **dict.fromkeys(("rows", "made", "spectra"), LONG),
     **dict.fromkeys(("steps", "turns"), DOUBLE),
     **dict.fromkeys(("anchors", "codes", "jobs", "which", "seeds"), INT),
+    **dict.fromkeys(("first_bins", "widest_bins"), INT),
     **dict.fromkeys(("a0", "a1", "a2", "a3", "a4", "a5"), "i64"),
     **dict.fromkeys(("n_samples", "noise_samples", "n_blocks", "widest", "widest_made"), "i32"),
     **dict.fromkeys(("n_wanted", "n_present", "first"), "i32"),
+    **dict.fromkeys(("n_frames", "n_bins", "n_mels", "frame", "hop"), "i32"),
 }
 RUN = {"OPS": LONGEST, "BLOCK": launches.BLOCK_SAMPLES}
+TILE = {"FRAMES": front_end.FRAMES, "BANDS": BAND_BLOCK}
 KERNELS = [
-    (vocoder.frame_rows, {"BLOCK": 2048}, 4),
+    (vocoder.frame_rows, {"BLOCK": 512}, 4),
     (vocoder.frame_energies, {"BLOCK": 512}, 4),
     (vocoder.find_anchors, {"BLOCK": 1024}, 4),
     (vocoder.vocode, {"BLOCK": launches.BLOCK_BINS}, launches.BINS_WARPS),
@@ -40,6 +45,9 @@ KERNELS = [
     (chain.run_programs, {**RUN, "ENERGY": True}, 4),
     (chain.find_noise_levels, {"BLOCK": 256}, 4),
     (chain.colour_noise, {"BLOCK": 512}, 4),
+    (mel.frame_reflected, {"BLOCK": 1024}, 4),
+    (mel.mel_images, {"CHANNELS": 1, **TILE}, front_end.WARPS),
+    (mel.mel_images, {"CHANNELS": 3, **TILE}, front_end.WARPS),
 ]
 
 

@@ -110,7 +110,10 @@ def test_its_options_are_described(here: Path, capsys) -> None:
         ("./elsewhere/spreads.py:Spreads.score", "not a task"),
         ("./elsewhere/spreads.py:Nothing", "has no attribute 'Nothing'"),
         ("./nowhere.py:Task", "No such file"),
-        ("spreads", "expected one of few-shot, invariance, weights, probe, retrieve, or a class"),
+        (
+            "spreads",
+            "one of few-shot, invariance, weights, probe, retrieve, hear, events, pitch, or a",
+        ),
     ],
 )
 def test_what_is_no_task_is_refused_in_a_sentence(

@@ -13,7 +13,8 @@ from evaluation_sets import sound, tar_of
 from hear_tasks import DCASE_STEMS, dcase, nsynth, prepared, speech_commands, write_tree
 from slvr.ingest.cli import main
 from slvr.ingest.hear.draws import divided, first_of
-from slvr.ingest.recipes.hear_originals import ORIGINALS
+from slvr.ingest.recipes.hear import Hear
+from slvr.ingest.recipes.hear_originals import ALIASES, ORIGINALS
 from slvr.shards.read import ShardDirectory
 
 SCENES = {
@@ -48,15 +49,17 @@ def tarball(tmp_path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", ["tarball", "folder", "task folder", "other top"])
-def test_a_prepared_task_of_scenes(tmp_path: Path, ingest: Ingest, form: str) -> None:
+@pytest.mark.parametrize("form", ["folder", "task folder", "other top"])
+def test_a_folder_of_a_task_is_the_same_as_its_tarball(tmp_path: Path, form: str) -> None:
     top = "tasks/toy-v1-small" if form == "other top" else "hear-2021.0.6/tasks/toy-v1-small"
     members = prepared(SCENES, ["no", "yes"], top)
-    if "folder" in form:
-        where = write_tree(tmp_path / "task", members) / (top if form == "task folder" else "")
-    else:
-        where = tarball(tmp_path, members)
-    code, said = ingest(where)
+    where = write_tree(tmp_path / "task", members) / (top if form == "task folder" else "")
+    plan = Hear(str(where)).plan(tmp_path)
+    assert plan == Hear(str(tarball(tmp_path, members))).plan(tmp_path)
+
+
+def test_a_prepared_task_of_scenes(tmp_path: Path, ingest: Ingest) -> None:
+    code, said = ingest(tarball(tmp_path, prepared(SCENES, ["no", "yes"])))
     assert code == 0, said
     assert "the task has audio of 48000 Hz; taken: 4 clips of 48000 Hz, resampled" in said
     rows = shards(tmp_path).rows().set_index("key")
@@ -150,11 +153,14 @@ def test_folds_integer_labels_and_pitch(tmp_path: Path, ingest: Ingest) -> None:
     [((16_000, 48_000), 16_000), ((48_000, 22_050), 22_050), ((8_000, 11_025), 11_025)],
 )
 def test_the_rate_nearest_above_ours_is_taken(
-    tmp_path: Path, ingest: Ingest, rates_hz: tuple[int, ...], taken_hz: int
+    tmp_path: Path, rates_hz: tuple[int, ...], taken_hz: int
 ) -> None:
-    code, said = ingest(tarball(tmp_path, prepared(SCENES, ["no", "yes"], rates_hz=rates_hz)))
-    assert code == 0, said
-    assert set(shards(tmp_path).rows()["source_rate_hz"]) == {taken_hz}
+    where = tarball(tmp_path, prepared(SCENES, ["no", "yes"], rates_hz=rates_hz))
+    recipe = Hear(str(where))
+    plan = recipe.plan(tmp_path)
+    said = "; ".join(plan.notes)
+    made = recipe.make(plan.clips[0], "flac")
+    assert made.status == "ok" and made.source_rate_hz == taken_hz and made.n_samples == 3200
     assert f"taken: 4 clips of {taken_hz} Hz" in said
     assert ("resampled" in said) == (taken_hz != 16_000)
     assert ("nothing above 5512 Hz" in said) == (taken_hz < 16_000)
@@ -192,6 +198,12 @@ def test_a_missing_split_a_strange_label_and_a_strange_number_of_labels(
         ("task_metadata.json", None, "expected one file task_metadata.json, found none; give the"),
         ("task_metadata.json", b"[]", "expected a JSON object, got list"),
         ("task_metadata.json", b'{"embedding_type": "x"}', "embedding_type is 'x', expected scene"),
+        (
+            "task_metadata.json",
+            b'{"embedding_type": "scene", "prediction_type": "multiclass", "task_name": "x",'
+            b'"splits": ["../up"]}',
+            "task_metadata.json: split '../up', expected a name of letters",
+        ),
         ("train.json", b"{", "train.json: no JSON that can be used"),
         ("train.json", b"[" * 100_000, "train.json: no JSON that can be used"),
         ("train.json", b'{"a.wav": ["x"], "a.wav": ["y"]}', "'a.wav' is there twice"),
@@ -223,6 +235,8 @@ def test_no_split_two_tasks_and_nothing_at_all(tmp_path: Path, ingest: Ingest) -
     code, said = ingest("nowhere")
     assert code == 2 and "neither a folder or tarball of a prepared task" in said
     assert "fetch hear2021-<task>-48000.tar.gz" in said and "dcase2016_task2" in said
+    code, said = ingest(none, "--source", tmp_path)
+    assert code == 2 and "is a prepared task, which holds its audio; leave out --source" in said
     code, said = ingest("nsynth_pitch", "--source", tmp_path)
     assert code == 2 and "neither nsynth-train.jsonwav.tar.gz nor a folder nsynth-train" in said
 
@@ -344,3 +358,13 @@ def test_every_task_that_is_made_here_says_what_an_evaluation_needs() -> None:
         assert name == f"{about['task_name']}-{about['version']}-{about['mode']}"
         assert about["embedding_type"] in ("scene", "event") and about["evaluation"]
         assert about["sample_duration"] == original.length_s
+
+
+def test_the_table_of_the_docs_is_the_code() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "hear.md").read_text()
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    stated = {name.strip(" `"): (clips.strip(), classes.strip()) for name, clips, classes in rows}
+    assert stated == {
+        alias: (f"{ORIGINALS[name].n_clips:,}", str(ORIGINALS[name].n_classes))
+        for alias, name in ALIASES.items()
+    }

@@ -35,6 +35,7 @@ from slvr.ingest.mirrors.contract import Copy, Wanted, part_of
 from slvr.ingest.mirrors.find import Found, Layout, Mirror, open_mirror
 from slvr.ingest.mirrors.parquets import read_parquet
 from slvr.ingest.mirrors.zips import read_zip
+from slvr.ingest.recipe import ClipFailure
 from slvr.ingest.recipes.audioset import AudioSet
 from slvr.ingest.youtube.segments import OFFICIAL, OfficialFile
 from slvr.shards.clip import Clip
@@ -317,6 +318,23 @@ def test_youtube_alone_needs_no_word() -> None:
 )
 def test_names_tell_the_part_of_a_video(name: str, part: tuple[str, float | None] | None) -> None:
     assert part_of(name) == part
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="no program zip here")
+def test_damage_in_a_split_zip_costs_a_clip_and_tells_no_path_of_this_machine(
+    tmp_path: Path,
+) -> None:
+    copy = mirror(tmp_path / "in", "zip -s", sounds())
+    content = bytearray((copy / "eval_segments.z01").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (copy / "eval_segments.z01").write_bytes(content)
+    listed(tmp_path)
+    named = {"segments": "segments.csv", "label_names": "labels.csv"}
+    recipe = AudioSet(**{option: str(tmp_path / name) for option, name in named.items()})
+    found = [each.content for each in open_mirror(str(copy)).find(recipe.plan(tmp_path).clips)]
+    (failure,) = (each for each in found if isinstance(each, ClipFailure))
+    assert len(found) == N - 1 and failure.reason == "damaged_mirror"
+    assert failure.detail.startswith("eval_segments.z01: ")
 
 
 @pytest.mark.skipif(shutil.which("zip") is None, reason="no program zip here")

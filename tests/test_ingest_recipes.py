@@ -12,17 +12,21 @@ import numpy as np
 import pytest
 import soundfile
 
-from conftest import noise, run
-from evaluation_sets import TOYS, packed
+from conftest import described, noise, run
+from evaluation_sets import TOYS, packed, sound
+from hear_tasks import prepared, write_tree
 from loopback import Route, serve, tones
 from slvr.ingest.recipe import ClipPlan, Recipe
 from slvr.ingest.recipes import EVALUATION_SETS, RECIPES
 from slvr.ingest.recipes.demo import Demo
 from slvr.ingest.recipes.folder import Folder
+from slvr.ingest.recipes.fsd50k import FSD50K
+from slvr.ingest.recipes.hear import Hear
 from slvr.ingest.synthesis import EVALUATION_CLASSES, TRAINING_CLASSES
 from slvr.shards.audio import decode
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
+from slvr.shards.write import finish
 
 LABELS = 'index,mid,display_name\n0,/m/09x0r,Speech\n1,/t/dd00088,"Gush, spurt"\n'
 
@@ -32,6 +36,12 @@ def small(name: str, tmp_path: Path) -> Iterator[Recipe]:
     """A recipe of a few clips; where it needs a network, on this machine."""
     if name == "demo":
         yield Demo(n_train=3, n_per_class=1)
+    elif name == "demo-sources":
+        made = Demo(n_train=2, n_per_class=1, two_sources=0.5, n_mixtures=1)
+        (tmp_path / "demo").mkdir()
+        options = made.plan(tmp_path).options
+        finish(tmp_path / "demo", [], [], described("demo", recipe="demo", options=options))
+        yield RECIPES[name](str(tmp_path / "demo"))
     elif name == "folder":
         (tmp_path / "in" / "dog").mkdir(parents=True)
         soundfile.write(tmp_path / "in" / "dog" / "a.wav", noise(900, 0), 16_000)
@@ -46,6 +56,19 @@ def small(name: str, tmp_path: Path) -> Iterator[Recipe]:
                 source_url=server.url("/{id}"),
                 proxy=("",),
             )
+    elif name == "hear":
+        lists = {"train": {"a.wav": ["x"]}, "test": {"b.wav": ["y"]}}
+        yield Hear(str(write_tree(tmp_path / "task", prepared(lists, ["x", "y"]))))
+    elif name == "fsd50k":
+        members = {"FSD50K.dev_audio/1.wav": sound("WAV", 44_100)}
+        for part, head in (
+            ("dev", "fname,labels,mids,split\n1,x,/m/1,val\n"),
+            ("eval", "fname,labels\n"),
+        ):
+            members[f"{part}.csv"] = head.encode()
+            members[f"{part}_clips_info_FSD50K.json"] = b'{"1": {"license": "here"}}'
+        members["vocabulary.csv"] = b"0,x,/m/1\n"
+        yield FSD50K(str(write_tree(tmp_path / "in", members)))
     else:
         toy = TOYS[name]()
         (tmp_path / "in").mkdir()

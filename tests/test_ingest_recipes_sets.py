@@ -28,6 +28,7 @@ from slvr.ingest.recipe import ClipPlan
 from slvr.ingest.recipes import EVALUATION_SETS
 from slvr.ingest.recipes._template import Template
 from slvr.ingest.recipes.commonvoice import MOST, CommonVoice
+from slvr.ingest.recipes.hear_originals import ALIASES
 from slvr.ingest.recipes.nsynth import NSynth, note
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.read import ShardDirectory
@@ -250,8 +251,12 @@ def test_all_ends_with_one_table(
 
 def test_list_names_every_set(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert list(lines) == ["set", *EVALUATION_SETS]
+    lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    tasks = [f"hear {task}" for task in ALIASES]
+    assert list(lines) == ["set", *EVALUATION_SETS, "fsd50k", *tasks]
+    assert "49,060       88  25.2  automatic  CC-BY-4.0" in lines["hear nsynth_pitch"]
+    assert "72       11     ?  automatic  CC-BY" in lines["hear dcase2016_task2"]
+    assert "51,197      200  24.7  automatic" in lines["fsd50k"]
     assert "305,978    1,006  25.2  automatic  CC-BY-4.0" in lines["nsynth"]
     assert "by hand" in lines["birdclef"] and "by hand" in lines["commonvoice"]
 

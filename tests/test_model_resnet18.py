@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from slvr.model.encoders.adapters import AdaptedConv
-from slvr.model.encoders.resnet18 import TASKS, VARIANTS, ResNet18
+from slvr.model.encoders.resnet18 import TASKS, VARIANTS, ResNet18, filled_up
 from slvr.model.norms import ViewNorm
 
 N_PARAMETERS = {
@@ -172,6 +172,26 @@ def test_shortcut_of_adapters_averages_and_adds_zero_channels(variant):
     averaged = x.reshape(2, 8, 3, 2, 4, 2).mean((3, 5))
     torch.testing.assert_close(y[:, :8], averaged)
     assert y[:, 8:].abs().max() == 0
+
+
+@pytest.mark.parametrize("in_channels", [1, 3, 8])
+def test_channels_of_zeros_change_neither_embedding_nor_gradients(in_channels, monkeypatch):
+    """On a GPU images are filled up to eight channels."""
+    torch.manual_seed(0)
+    model = ResNet18("parallel", dim=12, width=8, in_channels=in_channels)
+    x = torch.randn(4, in_channels, 32, 20)
+    expected, with_zeros = [], []
+    for found, fill in ((expected, lambda x: x), (with_zeros, filled_up)):
+        monkeypatch.setattr(model, "_stem", lambda x, fill=fill: ResNet18._stem(model, fill(x)))
+        model.zero_grad()
+        y = model(x, "all")
+        y.square().sum().backward()
+        found += [y, *(p.grad for p in model.parameters() if p.grad is not None)]
+    assert filled_up(x).shape == (4, 8, 32, 20)
+    for ours, reference in zip(with_zeros, expected, strict=True):
+        torch.testing.assert_close(
+            ours, reference, rtol=1e-4, atol=1e-4 * float(reference.detach().abs().max())
+        )
 
 
 def test_initial_weights():

@@ -184,7 +184,7 @@ def test_untrained_ones_are_functions_of_their_seed() -> None:
 
 
 def write_separator(path: Path, separator: TDCN, **about: object) -> Path:
-    tensors = {f"model.{name}": tensor for name, tensor in separator.state_dict().items()}
+    tensors = {f"model.separator.{name}": tensor for name, tensor in separator.state_dict().items()}
     state = {"separator": {"name": separator.NAME, "shape": separator.shape()} | about}
     write_checkpoint(path, tensors, state)
     return path

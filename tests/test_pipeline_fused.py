@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+sys.path.append(str(Path(__file__).parent / "benchmarks"))  # for counting.py
+
 from slvr.pipeline.augmentations import DEFAULT, Fade, PitchShift, TimeShift, TimeStretch
+from slvr.pipeline.frontends.bank import Bands
+from slvr.pipeline.frontends.mtslvr import MTSLVR
 from slvr.pipeline.fused import can_run, stages
 from slvr.pipeline.fused.schedule import (
     GAIN,
@@ -163,7 +168,7 @@ def test_the_kernels_equal_torch_on_the_same_numbers(device):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    names = ["down", "up", "stretch", "noise", "programs", "bfloat16", "all"]
+    names = ["down", "up", "stretch", "noise", "front-end", "programs", "bfloat16", "all"]
     assert run.stdout.split() == [word for name in names for word in (name, "equal")]
 
 
@@ -177,7 +182,60 @@ def test_the_kernels_compile_for_an_h100_without_one(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert len(run.stdout.splitlines()) == 11, run.stdout
+    assert len(run.stdout.splitlines()) == 14, run.stdout
+
+
+class Launches:
+    """In a kernel's place: counts, and does nothing."""
+
+    total = 0
+
+    def __getitem__(self, grid):
+        assert all(n > 0 for n in grid)
+        return self
+
+    def __call__(self, *args, **kwargs):
+        Launches.total += 1
+
+
+@needs_triton
+def test_launches_of_a_step_by_counting_them(monkeypatch):
+    """Kernels of ours where they are launched, torch's by the counter; tensors hold nothing."""
+    from counting import CUDA, Count, fake_cuda
+
+    from slvr.pipeline.fused import chain_kernels, front_end, launches, mel_kernels, views
+    from slvr.pipeline.fused import vocoder_kernels as vocoder
+
+    for module in (chain_kernels, vocoder, mel_kernels):
+        for name in ("run_programs", "find_noise_levels", "colour_noise", "frame_rows"):
+            monkeypatch.setattr(module, name, Launches(), raising=False)
+        for name in ("frame_energies", "find_anchors", "vocode", "overlap_add", "find_levels"):
+            monkeypatch.setattr(module, name, Launches(), raising=False)
+        for name in ("frame_reflected", "mel_images"):
+            monkeypatch.setattr(module, name, Launches(), raising=False)
+    monkeypatch.setattr(launches, "_addresses", lambda tensors: [])
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    chains, made = Chains(), MTSLVR()
+    for seed in range(5):
+        with fake_cuda():
+            plan = chains.sample(100, seed)
+            with Count("cuda") as upload:
+                known = chains.known(plan)
+                ready = views.made_ready(plan, chains.augmentations, CLIP_SAMPLES, CUDA, known)
+            waves = torch.empty(100, CLIP_SAMPLES, device=CUDA)
+            Launches.total = 0
+            with Count("cuda") as count:
+                out = views.fused_views(waves, plan, chains.augmentations, ready=ready)
+            assert out.shape == (2, 100, CLIP_SAMPLES) and out.device == CUDA
+            assert (upload.uploads, upload.kernels) == (1, 0), "all numbers in one copy"
+            assert count.waits == count.uploads == 0, "all of it was uploaded before"
+            assert Launches.total + count.kernels <= 70, (Launches.total, count.kernels)
+            bands = Bands(*(made.get_buffer(f"bands_{name}").to(CUDA) for name in Bands._fields))
+            Launches.total = 0
+            with Count("cuda") as count:
+                images = front_end.images(out.flatten(0, 1), 1024, 512, bands, 3)
+            assert images.shape == (200, 3, 128, 313)
+            assert (Launches.total, count.kernels) == (2, 1)
 
 
 # On a device

@@ -15,6 +15,7 @@ from gpu_device import DEVICE, NEEDS_GPU
 from slvr.pipeline import blocks
 from slvr.pipeline.augmentations import DEFAULT, PitchShift, vocoder
 from slvr.pipeline.frontends.mtslvr import MTSLVR
+from slvr.pipeline.stage import Stage
 from slvr.pipeline.views.chain_plan import ChainPlan
 from slvr.pipeline.views.chains import Chains
 
@@ -153,15 +154,28 @@ def test_nothing_waits_for_the_device():
     assert images.shape == (16, 3, 128, 32) and labels.device.type == DEVICE.type
 
 
-def test_the_front_end_equals_the_cpu():
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_front_end_equals_the_cpu(fused):
     front_end, waves = MTSLVR(), noise(8, 32_000)
     expected = front_end(waves)
+    front_end.fused = fused
     ours = front_end.to(DEVICE)(waves.to(DEVICE)).cpu()
     assert relative_error(ours[:, 0], expected[:, 0]) < 1e-3
     z, z_expected = (
         torch.polar(10 ** (image[:, 1] / 10), image[:, 2]) for image in (ours, expected)
     )
     assert ((z - z_expected).norm() / z_expected.norm()).item() < 1e-3
+
+
+def test_a_plan_made_ahead_gives_the_same_bits():
+    ahead, plain = (Stage(Chains(), MTSLVR().to(DEVICE)) for _ in range(2))
+    pcm = (9000 * noise(6, 16_000)).short().to(DEVICE)
+    for step in range(4):
+        images, known = ahead(pcm, (0, step))
+        ahead.begin(pcm, (0, step + 1))
+        expected, labels = plain(pcm, (0, step))
+        assert torch.equal(images, expected)
+        assert all(torch.equal(known[name], labels[name]) for name in labels)
 
 
 def test_the_front_end_under_autocast_stays_float32():
@@ -173,6 +187,7 @@ def test_the_front_end_under_autocast_stays_float32():
 
 def test_the_compiled_front_end_equals_the_plain_one():
     front_end, waves = MTSLVR().to(DEVICE), noise(4, 16_000).to(DEVICE)
+    front_end.fused = False
     plain, compiled = front_end(waves), torch.compile(front_end, dynamic=False)(waves)
     assert (compiled[:, :2] - plain[:, :2]).abs().max() < 0.1  # dB, in spectral zeros
     assert relative_error(compiled[:, 0], plain[:, 0].cpu()) < 1e-4

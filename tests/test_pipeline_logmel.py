@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from slvr.model.panns import FRONT_END as PANNS
 from slvr.pipeline.frontends.logmel import LogMel
-from slvr.pipeline.frontends.published import K22, PANNS, YAMNET
+from slvr.pipeline.frontends.published import K22, YAMNET
 
 FIXTURES = Path(__file__).parents[2] / "shared" / "fixtures"
 

@@ -32,7 +32,8 @@ PYTHON = [
     for code in re.findall(r"```python\n(.*?)```", page, flags=re.S)
 ]
 SHELL = [text for kind, text in BLOCKS if kind == "sh"]
-SHELL += re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "mirrors.md").read_text(), flags=re.S)
+for page in ("mirrors.md", "hear.md"):
+    SHELL += re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.S)
 COMMANDS = [line for text in SHELL for line in text.splitlines() if line]
 
 

@@ -23,6 +23,7 @@ from slvr.shards.rows import (
     Row,
     read_rows,
     read_table,
+    row_of,
     sample_fields,
     write_rows,
 )
@@ -148,3 +149,16 @@ def test_a_table_of_schema_1_or_of_somebody_else_is_refused(tmp_path: Path) -> N
     pq.write_table(pa.table({"path": ["a.wav"]}), tmp_path / CLIPS)
     with pytest.raises(ValueError, match=r"no clips.parquet of a shard directory.* attributes"):
         read_rows(tmp_path / CLIPS)
+
+
+def test_the_bytes_of_a_table_do_not_tell_how_its_rows_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = [Clip(f"k{i:03d}", "train", Source(f"u{i % 7}"), ("x",) * (i % 3)) for i in range(99)]
+    for n in (1, 10, 99, 1000):
+        monkeypatch.setattr("slvr.shards.rows.ROWS_A_PIECE", n)
+        write_rows(tmp_path / f"{n}.parquet", map(row_of, planned))
+    whole = (tmp_path / "1000.parquet").read_bytes()
+    assert all((tmp_path / f"{n}.parquet").read_bytes() == whole for n in (1, 10, 99))
+    write_rows(tmp_path / "none.parquet", [])
+    assert read_rows(tmp_path / "none.parquet") == []

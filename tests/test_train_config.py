@@ -35,7 +35,9 @@ def test_the_default_is_the_paper() -> None:
 def test_every_recipe_of_the_paper_is_there() -> None:
     methods = {"mtslvr": ["mlap"], "augself": ["augself"], "mtslvr-augself": ["mlap", "augself"]}
     names = {f"{m}-{c}-{v}" for m in methods for c in ("simclr", "simsiam") for v in VARIANTS}
-    assert set(RECIPES) == names | {"simclr", "simsiam", "predictive", "demo"}
+    assert {name for name, each in RECIPES.items() if each.views == "chains"} == names | {
+        *("simclr", "simsiam", "predictive", "demo")
+    }
     for name in RECIPES:
         config = resolved("--recipe", name)
         assert config == configured(recipe=name) and config.recipe == name
@@ -45,6 +47,48 @@ def test_every_recipe_of_the_paper_is_there() -> None:
         assert [head.task for head in heads.values()][1:] == ["predictive"] * len(predictive)
     for alone, head in (("simclr", "simclr"), ("simsiam", "simsiam"), ("predictive", "mlap")):
         assert list(resolved("--recipe", alone).parts.objectives) == [head]
+
+
+SCENES = {
+    "mix-mix": ("mix-mix", 0.0, ()),
+    "mix-mix-sa": ("mix-mix", 1.0, ()),
+    "mix-chan": ("mix-channel", 0.0, ("5000/5000",)),
+    "N": ("mix-channel", 1.0, ("untrained:0",)),
+    "F": ("mix-channel", 1.0, ("500/500",)),
+    "S1": ("mix-channel", 1.0, ("5000/5000",)),
+    "NvF": ("mix-channel", 1.0, ("untrained:0", "500/500")),
+    "NvFvS1": ("mix-channel", 1.0, ("untrained:0", "5000/500", "5000/5000")),
+}
+"""Recipe -> pair, SpecAugment, and separators as steps of their run / of the checkpoint."""
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_recipes_of_separated_scenes_in_both_sizes(name: str) -> None:
+    pair, masks, separators = SCENES[name]
+    for size, run, width in (("", "runs/separator-", 64), ("-demo", "runs/separator-demo-", 8)):
+        parts = resolved("--recipe", f"scenes-{name}{size}").parts
+        encoder, front_end, views = (
+            part.config for part in (parts.encoder, parts.front_end, parts.views)
+        )
+        assert (parts.encoder.name, encoder.width, encoder.dim) == ("cnn14", width, 128)
+        assert (front_end.low_hz, front_end.log, front_end.floor) == (125.0, "natural", 1e-3)
+        assert (views.pair, views.temporal_proximity) == (pair, True)
+        found = 0.0 if parts.spec_augment is None else parts.spec_augment.config.probability
+        assert found == masks and parts.bn_views == "together"
+        assert {n: head.weight for n, head in parts.objectives.items()} == {"scenes": 1.0}
+        expected = []
+        for text in separators:
+            whole, _, step = text.partition("/")
+            if size and step:  # one run of 500 steps, of which F has 100
+                whole, step = "500", {"500": "100", "5000": "500"}[step]
+            path = f"{run}{whole}/step-{int(step or 0):08d}.safetensors"
+            expected.append(path if step else text + size.replace("-", ":"))
+        assert views.separators == tuple(expected)
+
+
+def test_one_term_alone_is_what_is_trained() -> None:
+    heads = resolved("--recipe", "scenes-N", "--objective", "scenes:similarity=1").parts.objectives
+    assert heads["scenes"].weights == {"similarity": 1.0}
 
 
 def test_flags_go_before_the_file_and_the_file_before_the_recipe(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def assert_same_run(a: Path, b: Path) -> None:
         assert torch.equal(tensor, second[name]), name
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name for name, each in RECIPES.items() if each.views == "chains"]
+)
 def test_every_recipe_builds_the_heads_that_it_names(recipe: str) -> None:
     parts = configured(recipe=recipe).parts
     stage = build_stage(parts, 0.2, "published", CPU)
@@ -277,7 +279,7 @@ def test_what_is_not_finite_is_not_saved(make_directory: MakeDirectory, tmp_path
         model.encoder.conv1.weight[0, 0, 0, 0] = torch.inf
     kept = Checkpoints(out, config, directory)
     with pytest.raises(ValueError, match=rf"step 13 1 of .*conv1.weight.*checkpoint: {last}"):
-        kept.save(13, model, stage.front_end.shape(), optimiser, EarlyStop())
+        kept.save(13, model, {}, optimiser, EarlyStop())
     assert checkpoints(out)[-1] == last
 
 

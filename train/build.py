@@ -105,7 +105,9 @@ def build_model(parts: Parts, stage: Stage) -> Learner:
         )
         given = Given(encoder.dims[choice.task], views.columns, views.quantities)
         objective: Objective = _built(choice, OBJECTIVES, "--objectives", Objective, given)
-        weights = dict.fromkeys(objective.terms, choice.weight) | dict(choice.weights)
+        # where some terms are named, the others are left out
+        others = 0.0 if choice.weights else choice.weight
+        weights = dict.fromkeys(objective.terms, others) | dict(choice.weights)
         heads[name] = Head(objective, choice.task, weights)
     return Learner(encoder, heads, views.knows, views.n_views)
 

@@ -1,12 +1,14 @@
-"""The command `train`: shards -> a trained encoder."""
+"""The command `train`: shards -> a trained encoder; `train separator`: -> a trained separator."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from slvr.command.line import DONE, arguments, exit_code
+from slvr.train import separator_cli
 from slvr.train.config import TrainConfig
 from slvr.train.configure import from_command_line
+from slvr.train.missing import train_missing
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -14,13 +16,17 @@ def main(args: Sequence[str] | None = None) -> int:
     # before torch is loaded: views of every size would leave memory that no other size can use
     if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    return exit_code("train", lambda: run(from_command_line(arguments(args))))
+    given = arguments(args)
+    if given[:1] == ["separator"]:
+        return separator_cli.main(given[1:])
+    return exit_code("train", lambda: run(from_command_line(given)))
 
 
 def run(config: TrainConfig) -> int:
     """Trains, or shows what training would see; returns the exit code."""
     out = Path(config.output.out or f"runs/{config.recipe}")
     _check_paths(config)
+    train_missing(config)
     if config.output.preview is not None:
         from slvr.train.preview import write_preview
 

@@ -126,7 +126,10 @@ class Output:
     """Weights to start from, heads too where they fit: a published MT-SLVR model (.pt), or a run or
     checkpoint of train. A run that is resumed has its own."""
     checkpoint_every: int = 1000
-    """Steps between checkpoints, 1 or more."""
+    """Steps between checkpoints, 1 or more; the newest three stay."""
+    keep: str = ""
+    """Steps whose checkpoints stay too, with commas between them, for example 0,100,500; 0 is the
+    untrained."""
     log_every: int = 10
     """Steps between log entries, 1 or more."""
     preview: int | None = None
@@ -141,7 +144,13 @@ class Output:
             checkpoint_every=self.checkpoint_every >= 1,
             log_every=self.log_every >= 1,
             preview=self.preview is None or self.preview >= 1,
+            keep=all(step.strip().isdecimal() for step in self.keep.split(",") if self.keep),
         )
+
+    @property
+    def kept_steps(self) -> frozenset[int]:
+        """The steps of `keep`."""
+        return frozenset(int(step) for step in self.keep.split(",") if step.strip())
 
 
 @dataclass(frozen=True)
@@ -163,8 +172,9 @@ class HeadChoice:
     config: Any
     task: str
     weight: float = 1.0
-    """Of every term that has none of its own."""
+    """Of every term, where none is named."""
     weights: Mapping[str, float] = field(default_factory=dict)
+    """Of the terms that are named; the others then weigh nothing."""
 
 
 @dataclass(frozen=True)
@@ -182,25 +192,36 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Trains an encoder on a shard directory.
-
-    The defaults are those of MT-SLVR (Heggan et al., Interspeech 2023). A recipe sets the fields
-    that it names; --config and flags go before it.
-    """
+class RunConfig:
+    """What every training has."""
 
     recipe: str
     data: Data
     optimisation: Optimisation
     devices: Devices
     output: Output
-    parts: Parts
 
     def flat(self) -> dict[str, Any]:
         """Every setting under the name of its flag, as plain values for files and comparisons."""
         settings: dict[str, Any] = {"recipe": self.recipe}
         for group in (self.data, self.optimisation, self.devices, self.output):
             settings |= dataclasses.asdict(group)
+        return settings
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """Trains an encoder on a shard directory.
+
+    The defaults are those of MT-SLVR (Heggan et al., Interspeech 2023). A recipe sets the fields
+    that it names; --config and flags go before it.
+    """
+
+    parts: Parts
+
+    def flat(self) -> dict[str, Any]:
+        """As `RunConfig.flat`, and the parts."""
+        settings = super().flat()
         parts = self.parts
         settings["bn_views"] = parts.bn_views
         doors: dict[str, Choice | HeadChoice] = {
@@ -215,6 +236,63 @@ class TrainConfig:
             settings |= {f"{door}.{name}": value for name, value in about.pop("config").items()}
             settings |= {f"{door}.{name}": value for name, value in about.items()}
         return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """What a separator learns from: sums of clips, whose parts it is never told."""
+
+    mixture_of: int = 2
+    """Clips that are summed, 2 or more and at most the channels; the batch is a multiple of it."""
+    gain_db: float = 0.0
+    """Each clip is louder or softer by up to this, drawn anew at each step, 0 to 60."""
+    roll: bool = False
+    """Begin each clip anywhere and go on at its beginning, drawn anew at each step."""
+    silence_db: float = -60.0
+    """Level below full scale, from -120 to 0, under which a cut of a clip counts as silent and its
+    mixture is left out: there a separator would learn to be silent."""
+    sources: str | None = None
+    """Shard directory of sources of known mixtures, as `ingest demo-sources` writes it: validation
+    then says how much better the channels match them than the mixture does."""
+    sources_split: str = "mixtures"
+    """Split of the sources."""
+
+    def __post_init__(self) -> None:
+        in_range(
+            self,
+            mixture_of=2 <= self.mixture_of <= 8,
+            gain_db=0 <= self.gain_db <= 60,
+            silence_db=-120 <= self.silence_db <= 0,
+        )
+
+
+@dataclass(frozen=True)
+class SeparatorConfig(RunConfig):
+    """Trains a separator on a shard directory: mixtures of its clips, no labels, no sources.
+
+    MixIT (Wisdom et al., NeurIPS 2020). A recipe sets the fields that it names; --config and flags
+    go before it.
+    """
+
+    mixing: Mixing
+    separator: Choice
+
+    def __post_init__(self) -> None:
+        n, channels = self.mixing.mixture_of, self.separator.config.n_channels
+        if self.data.batch % n:
+            raise ValueError(f"--batch {self.data.batch}: give a multiple of --mixture-of {n}")
+        if channels < n:
+            raise ValueError(
+                f"--separator.n-channels {channels}: fewer than the {n} clips of a mixture; give "
+                f"{n} or more"
+            )
+
+    def flat(self) -> dict[str, Any]:
+        """As `RunConfig.flat`, the mixing and the separator."""
+        about = dataclasses.asdict(self.separator)
+        named = {"separator.name": about["name"]}
+        named |= {f"separator.{name}": value for name, value in about["config"].items()}
+        return super().flat() | dataclasses.asdict(self.mixing) | named
 
 
 GROUPS = (Data, Optimisation, Devices, Output)

@@ -209,7 +209,8 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
         type=str,
         help="Shorter: --objectives. NAME[@TASK][=WEIGHT] or NAME[@TASK]:TERM=WEIGHT,...: one of "
         f"{', '.join(OBJECTIVES)}, or a class as above; the task of the encoder that it is trained "
-        "on; its weight in the total, or that of each of its terms.",
+        "on; its weight in the total, or that of each of its terms, where terms that are not named "
+        "weigh nothing.",
     )
     for name in dict.fromkeys(_head(text).name for text in settings[HEADS]):
         config = _config_of(name, OBJECTIVES, "--objectives")
@@ -227,7 +228,7 @@ def parser_of(recipe: Recipe, own: Mapping[str, Any]) -> ArgumentParser:
 def _in_full(arg: str) -> str:
     """`--encoder` as `--encoder.name`: a flag cannot be a value and hold others."""
     short = {f"--{door.replace('_', '-')}": f"--{door.replace('_', '-')}.name" for door in DOORS}
-    short["--objectives"] = "--objectives.heads"
+    short |= dict.fromkeys(("--objective", "--objectives"), "--objectives.heads")
     flag, equals, value = arg.partition("=")
     return short.get(flag, flag) + equals + value
 

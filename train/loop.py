@@ -3,7 +3,6 @@
 Letters: B clips.
 """
 
-import dataclasses
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from lightning_fabric.utilities import rank_zero_only
 
@@ -20,59 +20,47 @@ from slvr.command.line import Terminated
 from slvr.command.progress import track
 from slvr.command.record import write_record
 from slvr.model.checkpoint import checkpoint_name
-from slvr.model.learner import TOTAL, Learner
+from slvr.model.learner import TOTAL
 from slvr.model.norms import synchronise
 from slvr.shards.common import table_sha256
 from slvr.shards.read import ShardDirectory
-from slvr.train.build import build_model, build_stage
-from slvr.train.compilation import compiled, compiled_front_end
-from slvr.train.config import TrainConfig
-from slvr.train.configure import EVERY_TASK
+from slvr.train.config import RunConfig
 from slvr.train.fault import FirstFault, explain
-from slvr.train.init import initialise
 from slvr.train.log import Log, gpu_memory, progress_note
 from slvr.train.ranks import Ranks, open_fabric
-from slvr.train.report import count_parameters, write_report
+from slvr.train.report import write_report
 from slvr.train.schedule import learning_rate
 from slvr.train.state import Checkpoints, restore
-from slvr.train.statistics import fit
 from slvr.train.stream import Stream
-from slvr.train.validation import COLLAPSED, EarlyStop, open_validation, validate
+from slvr.train.subjects import leaves_weights_unused, open_learning
+from slvr.train.validation import COLLAPSED, EarlyStop, open_validation
 
 
-def train(config: TrainConfig, out: Path) -> Path:
+def train(config: RunConfig, out: Path) -> Path:
     """Trains, or goes on with, the run in `out`; returns its last checkpoint.
 
+    What is learnt, an encoder or a separator, is a `Learning`; everything else is the same.
+
     Everything random is a function of seed and step alone, in every process: weights, order and
-    cuts of the clips, augmentations. A resumed run on the CPU therefore repeats an uninterrupted
-    one bit for bit, and W processes take the clips and views of one, each its share of each batch.
+    cuts of the clips, augmentations, dropout. A resumed run on the CPU therefore repeats
+    an uninterrupted one bit for bit, and W processes take the clips and views of one, each its
+    share of each batch; of dropout each draws its own.
 
     Raises:
         ValueError: unusable shards, a checkpoint of another configuration, or a loss that is not
             finite.
         KeyboardInterrupt: Ctrl-C or (`Terminated`) SIGTERM, after saving.
     """
-    data, optimisation, output, parts = (
-        config.data,
-        config.optimisation,
-        config.output,
-        config.parts,
-    )
-    trained_tasks = {head.task for head in parts.objectives.values()}
-    # what another task has of its own in the encoder gets no gradient
-    unused = len(trained_tasks) == 1 and EVERY_TASK not in trained_tasks
-    fabric = open_fabric(config.devices, data.batch, unused)
+    data, optimisation, output = config.data, config.optimisation, config.output
+    fabric = open_fabric(config.devices, data.batch, leaves_weights_unused(config))
     fabric.launch()
     ranks = Ranks(fabric)
     early = EarlyStop()
     with ranks.together():
         directory = ShardDirectory.open(data.shards)
         torch.manual_seed(data.seed)
-        stage = build_stage(
-            *(parts, data.clip_s, data.normalise, fabric.device, ranks.rank, ranks.world),
-            *(directory, data.short),
-        )
-        model = build_model(parts, stage)
+        learning = open_learning(config, fabric.device, ranks)
+        model = learning.model
         if config.devices.sync_bn:
             synchronise(model)
         optimiser = torch.optim.Adam(
@@ -90,33 +78,22 @@ def train(config: TrainConfig, out: Path) -> Path:
             write_record(out, "train", config.flat(), sources)
     saved = ranks.from_first(saved)
     with ranks.together():
-        if stage.front_end.fit_clips:
-            shape = {} if saved is None else saved[1]["front_end"]["shape"]
-            if saved is None and ranks.is_first:
-                shape = fit(stage.front_end, data, directory, fabric.device)
-    if stage.front_end.fit_clips:
-        front_end = type(stage.front_end)(**ranks.from_first(shape)).to(fabric.device)
-        stage = dataclasses.replace(stage, front_end=front_end)
-        say(f"front end: {front_end.found}")
+        learnt = learning.learnt_before(directory, saved) if ranks.is_first else {}
+    learning.take(ranks.from_first(learnt))
+    if learning.found:
+        say(f"front end: {learning.found}")
     with ranks.together():
         if output.init is not None and saved is None:
-            say(initialise(model, Path(output.init)))
-        network: Learner = model
-        if config.devices.compile:
-            network = compiled(model, fabric.device)
-            stage = dataclasses.replace(
-                stage, front_end=compiled_front_end(stage.front_end, fabric.device)
-            )
-    encoder_parameters, parameters = count_parameters(model)
-    say(f"{encoder_parameters:,} parameters in the encoder, {parameters:,} with the heads")
+            say(learning.initialise(Path(output.init)))
+        network = learning.compiled(fabric.device) if config.devices.compile else model
+    say(f"parameters: {learning.sizes}")
 
     trained, stepper = fabric.setup(network, optimiser)
     # not before: the setup has given the weights their precision, to which moments are cast
     first_step = 0 if saved is None else restore(saved, model, stepper, early)
     with ranks.together():
         stream = Stream(data, directory, fabric)
-        # its views are those of one process: rank 0 validates alone
-        alone = dataclasses.replace(stage, rank=0, world=1)
+        # rank 0 validates alone
         validation = open_validation(data, directory, fabric.device) if ranks.is_first else None
         if validation is not None:
             say(validation.said)
@@ -125,16 +102,20 @@ def train(config: TrainConfig, out: Path) -> Path:
     last = out / checkpoint_name(first_step)
 
     def save(step: int, *, best: bool = False) -> None:
-        kept.save(step, model, stage.front_end.shape(), optimiser, early, best=best)
+        kept.save(step, model, learning.about, optimiser, early, best=best)
 
     with (
-        Log(out, model.columns, first_step) if ranks.is_first else nullcontext() as log,
+        Log(out, learning.columns, first_step) if ranks.is_first else nullcontext() as log,
         track(f"train {out.name}", optimisation.steps, "steps", first_step)
         if ranks.is_first
         else nullcontext() as progress,
         stop_signals() as stop,
     ):
         trained.train()
+        if first_step == 0 and 0 in output.kept_steps and saved is None:
+            with ranks.together():
+                if ranks.is_first:
+                    save(0)
         batches = stream.batches(first_step)
         waited_s, logged_s, logged = 0.0, time.monotonic(), first_step
         for step in range(first_step, optimisation.steps):
@@ -145,12 +126,18 @@ def train(config: TrainConfig, out: Path) -> Path:
             batch = next(batches)
             waited_s += time.monotonic() - asked_s
 
-            views, known = stage(batch.pcm, (data.seed, step), batch.cut)
+            inputs = learning.inputs(batch.pcm, (data.seed, step), batch.cut)
             for group in stepper.param_groups:
                 group["lr"] = learning_rate(
                     optimisation.schedule, step, optimisation.steps, optimisation.lr
                 )
-            losses = trained(views, known)
+            # what the network itself draws, as stochastic depth does, is a function of the step too
+            torch.manual_seed(drawn_seed(data.seed, step, ranks.rank))
+            losses = trained(*inputs)
+            if config.devices.compile:
+                # while the device works: a thread beside one that launches kernel by kernel only
+                # takes Python from it (a step of views on an H100: 8.6 ms in place of 6.7)
+                learning.begin(batch.pcm, (data.seed, step + 1))
             fabric.backward(losses[TOTAL])
             stepper.step()
             stepper.zero_grad()
@@ -162,13 +149,14 @@ def train(config: TrainConfig, out: Path) -> Path:
             log_now = done % output.log_every == 0 or at_end
             validate_now = validates and done % optimisation.validate_every == 0
             save_now = done % output.checkpoint_every == 0 or at_end or signalled
+            save_now = save_now or done in output.kept_steps
             note = ""
             if log_now or validate_now or save_now:
                 faulty = fault.step(ranks)
                 if faulty is not None:
                     batch = next(stream.batches(faulty))
-                    views, _ = stage(batch.pcm, (data.seed, faulty), batch.cut)
-                    finite = views.isfinite().all(0).flatten(1).all(1)
+                    inputs = learning.inputs(batch.pcm, (data.seed, faulty), batch.cut)
+                    finite = learning.finite(inputs)
                     ranks.fail(explain(out, faulty, batch.keys, finite, ranks))
             if log_now:
                 values = ranks.mean({name: float(x.detach()) for name, x in losses.items()})
@@ -188,7 +176,7 @@ def train(config: TrainConfig, out: Path) -> Path:
                 measures: dict[str, float] = {}
                 with ranks.together():
                     if validation is not None:
-                        measures = validate(model, validation.batches(alone))
+                        measures = learning.validate(validation.batches)
                 measures = ranks.from_first(measures)
                 better = early.update(measures[TOTAL], optimisation.min_delta)
                 with ranks.together():
@@ -220,8 +208,18 @@ def train(config: TrainConfig, out: Path) -> Path:
                 )
     with ranks.together():
         if ranks.is_first:
-            say(f"report: {write_report(out, config, model, stage.front_end, fabric.device)}")
+            say(f"report: {write_report(out, config, learning, fabric.device)}")
+            page = learning.show(out)
+            if page is not None:
+                say(f"to hear: {page}")
     return last
+
+
+def drawn_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of what the network draws in a step; another one than that of the views."""
+    # a 0 at the end would be no difference to (seed, step)
+    state = np.random.SeedSequence((seed, step, 1 + rank)).generate_state(1, np.uint64)
+    return int(state[0])
 
 
 @rank_zero_only

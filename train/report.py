@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from slvr.command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
+from slvr.command.named import named
 from slvr.command.page import render
 from slvr.command.record import RECORD
 from slvr.model.checkpoint import BEST
 from slvr.model.learner import Learner
-from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.views.registry import VIEWS
 from slvr.shards.files import write_text
 from slvr.train.build import build_views
-from slvr.train.config import TrainConfig
+from slvr.train.config import RunConfig, TrainConfig
 from slvr.train.log import LOG, THROUGHPUT, VALIDATION
 from slvr.train.validation import EarlyStop
 
@@ -34,6 +35,8 @@ MEASURES = {
     "spread": "1 where the embeddings fill the sphere, 0 where they have collapsed",
     "ap": "average precision of telling whether the augmentation was applied, %; dotted line: the "
     "share of views where it was, which guessing reaches",
+    "improvement": "SI-SNR of the channels above that of the mixture, in dB, on mixtures whose "
+    "sources are known; 0 where nothing is separated",
     "r2": "explained share of how the augmentation's parameters differ between the views, %",
 }
 """First word of a measure's name -> what it means."""
@@ -49,13 +52,25 @@ def count_parameters(model: Learner) -> tuple[int, int]:
     return encoder, sum(p.numel() for p in model.parameters())
 
 
-def write_report(
-    out: Path,
-    config: TrainConfig,
-    model: Learner,
-    front_end: FrontEnd,
-    device: torch.device,
-) -> Path:
+class Reported(Protocol):
+    """What a report says of what was learnt; see `slvr.train.learning.Learning`."""
+
+    @property
+    def sizes(self) -> str:
+        """Its parameters in words."""
+        ...
+
+    @property
+    def found(self) -> str:
+        """What it had to know of the clips before, in words."""
+        ...
+
+    def base_rates(self) -> dict[str, float]:
+        """What guessing reaches in a measure."""
+        ...
+
+
+def write_report(out: Path, config: RunConfig, learnt: Reported, device: torch.device) -> Path:
     """Writes `report.html` from the tables and `run.json` in a run's folder; returns its path."""
     steps, rates = pd.read_csv(out / LOG), pd.read_csv(out / THROUGHPUT)
     held = pd.read_csv(out / VALIDATION) if (out / VALIDATION).exists() else None
@@ -68,12 +83,10 @@ def write_report(
         title=out.name,
         summary=f"{config.recipe}, {done:,} of {config.optimisation.steps:,} steps on "
         f"{config.data.shards}",
-        facts=_facts(model, rates, held, best)
-        | ({"front end": front_end.found} if front_end.found else {})
-        | {"device": _machine(device)},
+        facts=_facts(learnt, rates, held, best) | {"device": _machine(device)},
         sections={
             heading: section
-            for heading, section in _sections(steps, rates, held, best, base_rates(config)).items()
+            for heading, section in _sections(steps, rates, held, best, learnt.base_rates()).items()
             if section["charts"]
         },
         details={
@@ -89,7 +102,10 @@ def write_report(
 
 def base_rates(config: TrainConfig) -> dict[str, float]:
     """Augmentation -> share of the views that it is applied to; where the views know it."""
-    views = build_views(config.parts.views, config.data.clip_s)
+    choice = config.parts.views
+    if "labels" not in getattr(named(choice.name, VIEWS, "--views"), "knows", {"labels"}):
+        return {}  # without loading the separators that it may have
+    views = build_views(choice, config.data.clip_s)
     if "labels" not in views.knows:
         return {}
     labels = views.known(views.sample(N_DRAWN, 0))["labels"].double()
@@ -104,10 +120,11 @@ def best_step(held: pd.DataFrame, min_delta: float) -> int | None:
 
 
 def _facts(
-    model: Learner, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
+    learnt: Reported, rates: pd.DataFrame, held: pd.DataFrame | None, best: int | None
 ) -> dict[str, str]:
-    encoder, whole = count_parameters(model)
-    facts = {"parameters": f"{encoder:,} in the encoder, {whole:,} with the heads"}
+    facts = {"parameters": learnt.sizes}
+    if learnt.found:
+        facts["front end"] = learnt.found
     if len(rates):
         facts["throughput"] = (
             f"{rates['clips_per_s'].median():,.1f} clips/s (median), "

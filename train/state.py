@@ -3,25 +3,24 @@
 import dataclasses
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slvr.model.checkpoint import (
     BEST,
     WEIGHTS,
-    Part,
     checkpoint_name,
     checkpoints,
     read_checkpoint,
     write_checkpoint,
 )
-from slvr.model.learner import Learner
 from slvr.shards.files import refuse_links
 from slvr.shards.read import ShardDirectory
-from slvr.train.config import TrainConfig
+from slvr.train.config import RunConfig
 from slvr.train.validation import EarlyStop
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
@@ -29,9 +28,9 @@ Saved = tuple[dict[str, Tensor], dict[str, Any]]
 PREVIEW = "preview.html"
 """What `train --preview` leaves in the folder of the run to come."""
 KEPT = 3
-"""Checkpoints that a run keeps."""
+"""Checkpoints that a run keeps, the newest, beside those of the steps in --keep."""
 FREE = (
-    *("shards", "out", "resume", "checkpoint_every", "log_every", "workers", "resident"),
+    *("shards", "out", "resume", "keep", "checkpoint_every", "log_every", "workers", "resident"),
     *("devices", "num_nodes"),
 )
 """Options that may differ between a run and its continuation."""
@@ -40,19 +39,19 @@ FREE = (
 class Checkpoints:
     """The checkpoints in a run's folder, and what each of them says of the run."""
 
-    def __init__(self, out: Path, config: TrainConfig, directory: ShardDirectory) -> None:
+    def __init__(self, out: Path, config: RunConfig, directory: ShardDirectory) -> None:
         """Reads nothing yet."""
         self._out, self._resume = out, config.output.resume
         # as it comes out of a file: tuples are lists there
         self._settings: dict[str, Any] = json.loads(json.dumps(config.flat()))
         self._dataset, self._location = directory.fingerprint, directory.location
-        self._encoder, self._front_end = config.parts.encoder.name, config.parts.front_end.name
+        self._kept = {out / checkpoint_name(step) for step in config.output.kept_steps}
 
     def save(
         self,
         step: int,
-        model: Learner,
-        front_end: dict[str, Any],
+        model: nn.Module,
+        about: Mapping[str, Any],
         optimiser: torch.optim.Optimizer,
         early: EarlyStop,
         *,
@@ -60,8 +59,8 @@ class Checkpoints:
     ) -> Path:
         """Writes the checkpoint after `step` steps and drops the oldest; returns its path.
 
-        With `best` it is written as the run's best one, beside the others. `front_end` is its
-        shape.
+        With `best` it is written as the run's best one, beside the others. `about` says what the
+        model is made of.
 
         Raises:
             ValueError: a weight, running statistic or moment of the optimiser is not finite.
@@ -81,14 +80,14 @@ class Checkpoints:
             "config": self._settings,
             "dataset": self._dataset,
             "early_stop": dataclasses.asdict(early),
-            "encoder": Part(self._encoder, model.encoder.shape())._asdict(),
-            "front_end": Part(self._front_end, front_end)._asdict(),
+            **about,
             "normalise": self._settings["normalise"],
         }
         path = self._out / (BEST if best else checkpoint_name(step))
         write_checkpoint(path, tensors, state)
         for old in checkpoints(self._out)[:-KEPT]:
-            old.unlink()
+            if old not in self._kept:
+                old.unlink()
         return path
 
     def newest(self) -> Saved | None:
@@ -147,7 +146,7 @@ def last_good(out: Path) -> str:
 
 
 def restore(
-    saved: Saved, model: Learner, optimiser: torch.optim.Optimizer, early: EarlyStop
+    saved: Saved, model: nn.Module, optimiser: torch.optim.Optimizer, early: EarlyStop
 ) -> int:
     """Puts everything in the state that was saved; returns the number of steps done.
 
@@ -167,7 +166,7 @@ def restore(
     return int(state["step"])
 
 
-def _put(tensors: dict[str, Tensor], model: Learner, optimiser: torch.optim.Optimizer) -> None:
+def _put(tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     model.load_state_dict(
         {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     )

@@ -15,8 +15,9 @@ from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.copies import count_copies
 from slvr.shards.files import is_remote
 from slvr.shards.read import ShardDirectory
+from slvr.shards.silence import silent_keys
 from slvr.train.config import Data
-from slvr.train.validation import trained_on
+from slvr.train.validation import sounding, trained_on
 
 
 class Stream:
@@ -29,6 +30,7 @@ class Stream:
             ValueError: no clips, or options that exclude each other.
         """
         clips, keep = directory.clips(data.split), trained_on(data, directory)
+        n_clips, n_silent = len(clips), len(silent_keys(clips))
         if keep is not None:
             clips = clips[clips["key"].map(keep)]
         batching = Batching(
@@ -53,6 +55,13 @@ class Stream:
         self._device = fabric.device
         if fabric.is_global_zero:
             sys.stderr.write(f"train: {why}\n")
+            if n_silent and sounding(data, directory, data.split):
+                sys.stderr.write(f"train: {n_silent} of {n_clips} clips are silent and left out\n")
+            if n_short := int((clips["n_samples"] < batching.n_samples).sum()):
+                sys.stderr.write(
+                    f"train: {n_short} of {len(clips)} clips are shorter than --clip-s "
+                    f"{data.clip_s:g} and filled: --short {data.short}\n"
+                )
             if len(clips) < data.batch:
                 sys.stderr.write(
                     f"train: a batch of {data.batch} takes some of the {len(clips)} clips more "

@@ -22,7 +22,9 @@ from slvr.pipeline.stage import Stage
 from slvr.pipeline.views.contract import Known
 from slvr.shards.clip import SAMPLE_RATE_HZ
 from slvr.shards.common import common_keys
+from slvr.shards.files import is_remote
 from slvr.shards.read import ShardDirectory
+from slvr.shards.silence import silent_keys
 from slvr.train.config import Data
 
 COLLAPSED = 0.1
@@ -53,6 +55,7 @@ class Validation:
         keep = both(
             None if data.holdout is None else partial(is_held_out, data=data),
             in_common(data, directory, split),
+            sounding(data, directory, split),
         )
         self._n = len(keys) if keep is None else sum(map(keep, keys))
         if self._n < 2:
@@ -94,7 +97,8 @@ def open_validation(
 def trained_on(data: Data, directory: ShardDirectory) -> Keep | None:
     """Whether a clip of the training split is trained on, by its key; None: all are."""
     free = None if data.holdout is None else lambda key: not is_held_out(key, data)
-    return both(free, in_common(data, directory, data.split))
+    shared = in_common(data, directory, data.split)
+    return both(free, shared, sounding(data, directory, data.split))
 
 
 def in_common(data: Data, directory: ShardDirectory, split: str) -> Keep | None:
@@ -106,11 +110,18 @@ def in_common(data: Data, directory: ShardDirectory, split: str) -> Keep | None:
     return None if data.only is None else common_keys(directory, split, data.only).__contains__
 
 
-def both(first: Keep | None, second: Keep | None) -> Keep | None:
-    """What both take."""
-    if first is None or second is None:
-        return first or second
-    return lambda key: first(key) and second(key)
+def sounding(data: Data, directory: ShardDirectory, split: str) -> Keep | None:
+    """Whether a clip is anything but silence; None: all are, or none can be left out."""
+    if is_remote(directory.location) or data.loader == "dali":
+        return None
+    silent = silent_keys(directory.clips(split))
+    return (lambda key: key not in silent) if silent else None
+
+
+def both(*each: Keep | None) -> Keep | None:
+    """What all of them take."""
+    keeps = [keep for keep in each if keep is not None]
+    return (lambda key: all(keep(key) for keep in keeps)) if keeps else None
 
 
 def is_held_out(key: str, data: Data) -> bool:

@@ -8,13 +8,14 @@ what a score is and how scores are shown.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 import torch
 from markupsafe import Markup
 
-from slvr.eval.embed import Features
+from slvr.eval.embed import Features, embed
 from slvr.eval.models import EvaluatedModel
 from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
@@ -90,6 +91,11 @@ class Task(ABC):
     def splits(self, data: EvaluatedSet) -> tuple[str, ...]:
         """The splits of a set whose features `score` gets, by default the one that is evaluated."""
         return (data.split,)
+
+    def embedded(self, model: EvaluatedModel, part: EvaluatedSet, device: torch.device) -> Features:
+        """The features of a split, by default of its pieces."""
+        cache = Path(self.config.cache)
+        return embed(model.embedder, part, cache, self.config.batch, device)
 
     @abstractmethod
     def score(

@@ -11,5 +11,8 @@ TASKS: Registry = {
     "weights": "slvr.eval.tasks.weights:Weights",
     "probe": "slvr.eval.tasks.probe:Probe",
     "retrieve": "slvr.eval.tasks.retrieve:Retrieve",
+    "hear": "slvr.eval.tasks.hear:Hear",
+    "events": "slvr.eval.tasks.events:SoundEvents",
+    "pitch": "slvr.eval.tasks.pitch:Pitch",
 }
 """Name of the sub-command -> its task."""

@@ -1,6 +1,7 @@
 """The volumes at a path, and their readers: files are read where they lie, nothing is unpacked.
 
-A volume is a zip (one file, or byte slices of one), a tar, a tar.gz or an unpacked folder.
+A volume is a zip (one file, byte slices of one, or the parts that `zip -s` makes), a tar, a tar.gz
+or an unpacked folder.
 """
 
 import functools
@@ -21,7 +22,7 @@ def find_volumes(source: Path, indices: Path) -> tuple[Volume, ...]:
     """The volumes at a path: an archive, a folder of archives, or an unpacked tree.
 
     Files that lie beside archives are a volume as well. Byte slices (`x_partaa`, `x_partab`, ...,
-    or `x.zip.001`, ...) are one.
+    or `x.zip.001`, ...) are one, and so are parts of a zip (`x.z01`, `x.z02`, ..., `x.zip`).
 
     Args:
         source: the path.
@@ -33,21 +34,29 @@ def find_volumes(source: Path, indices: Path) -> tuple[Volume, ...]:
     if not source.exists():
         raise ValueError(f"{source}: no such file or folder")
     if source.is_file():
-        beside = sorted(source.parent.iterdir()) if _slice_of(source) else [source]
-        paths = [path for path in beside if _slice_of(path) == _slice_of(source)]
+        beside = [path for path in source.parent.iterdir() if path.is_file()]
+        paths = sorted((p for p in beside if _whole(p) == _whole(source)), key=_place)
         return (_volume(tuple(paths), indices),)
     archives: dict[str, list[Path]] = {}
     for path in sorted(path for path in source.iterdir() if path.is_file()):
-        if path.name.lower().endswith(SUFFIXES) or _slice_of(path):
-            archives.setdefault(_slice_of(path) or path.name, []).append(path)
-    found = [_volume(tuple(paths), indices) for paths in archives.values()]
+        if path.name.lower().endswith(SUFFIXES) or _whole(path) != path.name:
+            archives.setdefault(_whole(path), []).append(path)
+    found = [_volume(tuple(sorted(paths, key=_place)), indices) for paths in archives.values()]
     return (*found, Volume((source,)))
 
 
-def _slice_of(path: Path) -> str | None:
-    """The name of the file that this one is a byte slice of."""
-    match = re.fullmatch(r"(.+)_part[a-z]{2}|(.+\.zip)\.\d{3}", path.name)
-    return (match[1] or match[2]) if match else None
+def _whole(path: Path) -> str:
+    """The name of the zip that this file is a part or a byte slice of, else its own."""
+    match = re.fullmatch(r"(.+)_part[a-z]{2}|(.+\.zip)\.\d{3}|(.+)\.z\d{2,3}", path.name)
+    if match is None:
+        return path.name
+    return match[1] or match[2] or f"{match[3]}.zip"
+
+
+def _place(path: Path) -> tuple[float, str]:
+    """Sorts the parts of a zip by their number, its `.zip` last; other files by name."""
+    part = re.search(r"\.z(\d+)$", path.name)
+    return (float(part[1]) if part else float("inf"), path.name)
 
 
 def _volume(paths: tuple[Path, ...], indices: Path) -> Volume:

@@ -43,4 +43,7 @@ def plan_sha256(recipe: Recipe, plan: ClipPlan, codec: str, shard_mb: float) -> 
     """Identity of what is asked for: the same command goes on, another one is refused."""
     rows = [json.dumps(values_of(clip), sort_keys=True) for clip in plan.clips]
     head = json.dumps([recipe.NAME, recipe.VERSION, plan.options, codec, shard_mb], sort_keys=True)
-    return hashlib.sha256("\n".join([head, *sorted(rows)]).encode()).hexdigest()
+    identity = hashlib.sha256(head.encode())
+    for row in sorted(rows):  # not joined: the text of two million clips is as large as they are
+        identity.update(b"\n" + row.encode())
+    return identity.hexdigest()

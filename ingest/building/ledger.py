@@ -22,6 +22,8 @@ from slvr.shards.rows import CLIP_COLUMNS, Row
 
 LEDGER = "ledger.sqlite"
 LOCK = "ledger.lock"
+REPEATED = ("split", "licence", "status", "reason", "source_format", "source_codec", "shard")
+"""Columns of a few texts: in each row anew they would be a quarter of its memory."""
 DECODERS = ("yt-dlp", "av", "soundfile", "soxr")
 
 _SQL = {pa.int64(): "INTEGER", pa.float64(): "REAL"}
@@ -205,7 +207,17 @@ class Ledger:
     def rows(self) -> list[Row]:
         """The `clips.parquet` rows of all finished shards."""
         found = self._db.execute("SELECT row FROM clips")
-        return [record_of(Row, json.loads(row)) for (row,) in found]
+        once: dict[str, str] = {}
+        return [record_of(Row, _sharing(json.loads(row), once)) for (row,) in found]
+
+
+def _sharing(fields: dict[str, Any], once: dict[str, str]) -> dict[str, Any]:
+    """The values of a row, with texts that many rows have kept once."""
+    for name in REPEATED:
+        if fields[name]:
+            fields[name] = once.setdefault(fields[name], fields[name])
+    fields["labels"] = [once.setdefault(label, label) for label in fields["labels"]]
+    return fields
 
 
 def open_to_read(directory: Path) -> sqlite3.Connection:

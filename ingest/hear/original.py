@@ -46,7 +46,9 @@ class Original:
         labels: in the order of the class index, where the clips do not say it.
         length_s: of each clip, which is filled up with silence or cut; None keeps it whole.
         limits_s: split -> seconds that its clips may have together; without it, all.
-        n_clips: of the official archives; 0 where events are counted.
+        n_clips: of the official archives.
+        n_classes: of its labels.
+        size_bytes: of the archives, roughly; 0 for unknown.
     """
 
     about: Mapping[str, Any]
@@ -56,8 +58,10 @@ class Original:
     pick: Callable[[Parts], Iterator[Picked]]
     labels: tuple[str, ...]
     length_s: float | None
+    n_clips: int
+    n_classes: int
     limits_s: Mapping[str, float] = field(default_factory=dict)
-    n_clips: int = 0
+    size_bytes: int = 0
     licence: str = "CC-BY-4.0"
 
     def plan(self, name: str, parts: Parts) -> ClipPlan:
@@ -81,7 +85,7 @@ class Original:
                 used |= {label: used.get(label, clip.source.uri) for label in clip.labels}
         labels, notes = vocabulary(self.labels or sorted(used), used, "the task's vocabulary")
         amiss = [each.told() for each in amends.found]
-        n = self.n_clips
+        one_each = self.about["prediction_type"] == "multiclass"
         return ClipPlan(
             clips=tuple(clips),
             labels={label: label.replace("_", " ").strip() for label in labels},
@@ -89,7 +93,7 @@ class Original:
             notes=(*notes, *amends.notes()),
             extra={"hear": {**self.about, "splits": list(SPLITS)}}
             | ({"events_amiss": amiss} if amiss else {}),
-            expected=Expected(n, len(labels)) if n else None,
+            expected=Expected(self.n_clips, self.n_classes) if one_each else None,
         )
 
     def _clip(self, picked: Picked, amends: Amends) -> Clip:

@@ -27,6 +27,8 @@ MEMBER = r"\d{4,6}/[^/]+/[^/]+\.wav"
 METADATA = "task_metadata.json"
 VOCABULARY = "labelvocabulary.csv"
 SPLITS = ("train", "valid", "test")
+SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+"""It becomes the name of shards."""
 KEPT = (
     *("task_name", "version", "mode", "embedding_type", "prediction_type", "split_mode"),
     *("sample_duration", "evaluation", "splits", "nfolds", "evaluation_params"),
@@ -128,6 +130,10 @@ def _splits(files: Files, metadata: Mapping[str, Any]) -> tuple[dict[str, Listed
     if not (isinstance(named, list) and named and all(isinstance(n, str) for n in named)):
         n_folds = folds if isinstance(folds, int) and 0 < folds < 100 else 0
         named = [f"fold{i:02d}" for i in range(n_folds)] or list(SPLITS)
+    if strange := [split for split in named if not SPLIT_NAME.fullmatch(split)]:
+        raise ValueError(
+            f"{METADATA}: split {strange[0][:60]!r}, expected a name of letters, digits, _ and -"
+        )
     here = {PurePosixPath(name).name for name in files.others}
     there = [split for split in named if f"{split}.json" in here]
     absent = [f"{split}.json" for split in named if split not in there]

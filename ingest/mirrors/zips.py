@@ -28,7 +28,9 @@ def read_zip(paths: tuple[Path, ...], wanted: Wanted) -> Iterator[Copy]:
             try:
                 yield Copy(clip, name, _content(zipped, name))
             except ArchiveError as error:
-                yield Copy(clip, name, damaged(str(error)[:200]))
+                # rows are the same wherever the copy lies
+                told = str(error).replace(f"{paths[0].parent}/", "")
+                yield Copy(clip, name, damaged(told[:200]))
 
 
 def _content(zipped: ZipReader, name: str) -> Content:

@@ -8,8 +8,10 @@ from slvr.ingest.recipes.birdclef import BirdCLEF
 from slvr.ingest.recipes.commonvoice import CommonVoice
 from slvr.ingest.recipes.cremad import CREMAD
 from slvr.ingest.recipes.demo import Demo
+from slvr.ingest.recipes.demo_sources import DemoSources
 from slvr.ingest.recipes.esc50 import ESC50
 from slvr.ingest.recipes.folder import Folder
+from slvr.ingest.recipes.fsd50k import FSD50K
 from slvr.ingest.recipes.fsdkaggle18 import FSDKaggle18
 from slvr.ingest.recipes.hear import Hear
 from slvr.ingest.recipes.nsynth import NSynth
@@ -28,8 +30,10 @@ EVALUATION_SETS: dict[str, type[EvaluationSet]] = {
 
 RECIPES: dict[str, type[Recipe]] = {
     "demo": Demo,
+    "demo-sources": DemoSources,
     "folder": Folder,
     "audioset": AudioSet,
+    "fsd50k": FSD50K,
     "hear": Hear,
     **EVALUATION_SETS,
 }

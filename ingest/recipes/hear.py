@@ -65,6 +65,11 @@ class Hear:
                 f"that are made here ({', '.join(ALIASES)}); tarballs of all tasks are at "
                 f"{PREPARED}: fetch hear2021-<task>-48000.tar.gz and give its path"
             )
+        if self.source is not None:
+            raise ValueError(
+                f"--source {self.source}: {self.task} is a prepared task, which holds its audio; "
+                f"leave out --source, or give a name ({', '.join(ALIASES)})"
+            )
         volumes = find_volumes(path, cache / "indices")
         plan = plan_of(open_files(volumes, MEMBER), self.LICENCE)
         self._remember(str(plan.options["task"]), {"": volumes})

@@ -137,8 +137,10 @@ def _speech_commands(mode: str, n_clips: int, **limits_s: float) -> Original:
         pick=_words,
         labels=tuple(sorted((*WORDS, SILENCE, UNKNOWN))),
         length_s=1.0,
-        limits_s=limits_s,
         n_clips=n_clips,
+        n_classes=12,
+        limits_s=limits_s,
+        size_bytes=2_541_500_000,
     )
 
 
@@ -153,6 +155,8 @@ def _speech_commands_35() -> Original:
         labels=(),
         length_s=None,
         n_clips=SpeechCommands.N_CLIPS,
+        n_classes=SpeechCommands.N_CLASSES,
+        size_bytes=SpeechCommands.SIZE_BYTES,
     )
 
 
@@ -166,8 +170,10 @@ def _nsynth(mode: str, n_clips: int, **limits_s: float) -> Original:
         pick=_notes,
         labels=tuple(map(str, range(LOWEST_PITCH, HIGHEST_PITCH + 1))),
         length_s=4.0,
-        limits_s=limits_s,
         n_clips=n_clips,
+        n_classes=HIGHEST_PITCH - LOWEST_PITCH + 1,
+        limits_s=limits_s,
+        size_bytes=NSynth.SIZE_BYTES,
     )
 
 
@@ -185,6 +191,8 @@ def _dcase2016_task2() -> Original:
         pick=_scenes,
         labels=(),
         length_s=DCASE_S,
+        n_clips=72,
+        n_classes=11,
         licence="CC-BY",
     )
 

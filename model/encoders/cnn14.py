@@ -189,8 +189,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu_(self.bn1(self.conv1(x)))
-        # how tensor cores want it; not before: one channel is the same in any order
-        x = x.contiguous(memory_format=torch.channels_last)
+        if x.is_cuda:  # how tensor cores want it; oneDNN lays memory out by itself
+            x = x.contiguous(memory_format=torch.channels_last)
         return F.relu_(self.bn2(self.conv2(x)))
 
     def fuse(self) -> None:

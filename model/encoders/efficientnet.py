@@ -303,7 +303,7 @@ class _Block(nn.Module):
         self.stochastic_depth = StochasticDepth(left_out)
 
     def forward(self, x: Tensor, passes: Passes = ONE) -> Tensor:
-        y = x if self.expand is None else self.expand(x, passes)
+        y: Tensor = x if self.expand is None else self.expand(x, passes)
         y = self.depthwise(y, passes)
         gates = torch.sigmoid(self.excite(F.silu(self.squeeze(y.mean((2, 3))))))
         y = self.project(y * gates[:, :, None, None], passes)
@@ -322,5 +322,6 @@ class StochasticDepth(nn.Dropout):
         """What is left."""
         if not self.training or self.p == 0:
             return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.p
-        return x * kept.to(x.dtype).div_(1 - self.p)
+        drawn = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
+        kept: Tensor = (drawn >= self.p).to(x.dtype)
+        return x * kept.div_(1 - self.p)

@@ -26,6 +26,8 @@ NARROW = 8
 """Channels below which the shortcut's strided 1x1 convolution gets its input in plain memory: for
 channels-last input oneDNN (of torch 2.13, AVX2) writes beyond the end of its weight's gradient."""
 
+TENSOR_CORE = 8  # channels
+
 
 class ResNet18(Encoder):
     """`encoder(x, task)`: (B, 3, F, L) float32 features -> (B, D) embedding for that task.
@@ -203,9 +205,19 @@ class ResNet18(Encoder):
         if self.exact_speedups:
             # a tenth faster on a CPU and for tensor cores. The weights stay as they are: that costs
             # nothing measurable, and a fused optimiser goes wrong where its state lies otherwise
+            x = filled_up(x) if x.is_cuda else x
             x = x.contiguous(memory_format=torch.channels_last)
-        x = F.max_pool2d(F.relu_(self.bn1(self.conv1(x), passes)), 3, stride=2, padding=1)
+        x = F.max_pool2d(F.relu_(self.bn1(self._stem(x), passes)), 3, stride=2, padding=1)
         return _through(self._stages()[0], x, 0, passes)
+
+    def _stem(self, x: Tensor) -> Tensor:
+        """The first convolution, of images that may have been filled up."""
+        conv = self.conv1
+        if x.shape[1] <= conv.weight.shape[1]:
+            filtered: Tensor = conv(x)
+            return filtered
+        weight = F.pad(conv.weight, (0, 0, 0, 0, 0, x.shape[1] - conv.weight.shape[1]))
+        return F.conv2d(x, weight, conv.bias, conv.stride, conv.padding)
 
     def _branch(self, x: Tensor, task: int, passes: Passes = ONE) -> Tensor:
         """The (B, D) embedding of one task from the trunk's output."""
@@ -250,6 +262,17 @@ class _Block(nn.Module):
             x = F.adaptive_avg_pool2d(x, y.shape[2:])
             x = F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
         return F.relu_(y.add_(x))
+
+
+def filled_up(x: Tensor) -> Tensor:
+    """(B, C, F, L) -> (B, 8n, F, L), with channels of zeros behind; what convolutions cast to.
+
+    Tensor cores take eight at a time: of three the first convolution's gradient alone was 1.75 ms,
+    a fifteenth of the step.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    return F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % TENSOR_CORE))
 
 
 def _through(stages: list[nn.ModuleList], x: Tensor, task: int, passes: Passes) -> Tensor:

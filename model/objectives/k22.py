@@ -147,13 +147,14 @@ class K22(Objective):
         """
         assert h.frames is not None, "uses_frames"
         anchor, shifted = self.pitch(h.frames[0]), self.pitch(h.frames[2])
-        return (anchor - shifted).squeeze(-1).float()
+        lower: Tensor = (anchor - shifted).squeeze(-1).float()
+        return lower
 
 
 class ClipFrame(K22):
     """The terms `clip` and `frame` of `K22`, on two views or more."""
 
-    NAME = "cola-frame"
+    NAME = "cola_frame"
     terms = ("clip", "frame")
     needs = frozenset[str]()
     n_views = 2

@@ -7,6 +7,7 @@ OBJECTIVES = {
     "augself": "slvr.model.objectives.augself:AugSelf",
     "k22": "slvr.model.objectives.k22:K22",
     "cola": "slvr.model.objectives.k22:COLA",
-    "cola-frame": "slvr.model.objectives.k22:ClipFrame",
+    "cola_frame": "slvr.model.objectives.k22:ClipFrame",
+    "scenes": "slvr.model.objectives.scenes:Scenes",
 }
 """Name -> where its class is; imported on use."""

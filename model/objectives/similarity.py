@@ -85,8 +85,9 @@ def framewise(u: Tensor, v: Tensor, similarity: Similarity, tolerance: int = 0) 
     rows = max(1, min(n_frames, PAIRS_AT_ONCE // n_frames))
     clips = max(1, PAIRS_AT_ONCE // (rows * n_frames))
     total = u.new_zeros((), dtype=torch.promote_types(u.dtype, torch.float32))
-    for some_u, some_v in zip(u.split(clips), v.split(clips), strict=True):
-        for part, of_part in zip(some_u.split(rows, dim=1), own.split(rows), strict=True):
+    for some_u, some_v in zip(torch.split(u, clips), torch.split(v, clips), strict=True):
+        parts = zip(torch.split(some_u, rows, dim=1), torch.split(own, rows), strict=True)
+        for part, of_part in parts:
             total = total + checkpoint(
                 *(_entropies, part, some_v, similarity, of_part, tolerance), use_reentrant=False
             )
@@ -98,4 +99,5 @@ def _entropies(u: Tensor, v: Tensor, similarity: Similarity, own: Tensor, tolera
     s = similarity(u, v, own)
     near = (own[:, None] - torch.arange(v.shape[1], device=v.device)).abs() <= tolerance
     right = (s * near).sum(-1) / near.sum(-1)
-    return (s.logsumexp(-1) - right).sum()
+    total: Tensor = (s.logsumexp(-1) - right).sum()
+    return total

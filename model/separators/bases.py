@@ -42,7 +42,7 @@ class Scalars(nn.Module):
 
     def __init__(self, weight: float, bias: float | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor([weight]))
+        self.weight: nn.Parameter = nn.Parameter(torch.tensor([weight]))
         if bias is not None:
             self.bias = nn.Parameter(torch.tensor([bias]))
 
@@ -122,7 +122,8 @@ class StftBasis(Basis):
         waves = waves.to(torch.promote_types(waves.dtype, torch.float32))
         frames = framed(waves, self.window, self.hop, n_frames)
         windowed = frames * self._analysis.to(waves.dtype)
-        return torch.fft.rfft(windowed, self.n_fft).transpose(1, 2)
+        spectra: Tensor = torch.fft.rfft(windowed, self.n_fft).transpose(1, 2)
+        return spectra
 
     def seen(self, coefficients: Tensor) -> Tensor:
         """Magnitudes with the mean and variance of the whole clip taken out, one gain, one bias."""

@@ -20,7 +20,7 @@ Words = npt.NDArray[np.uint32]
 def _byte_table() -> Words:
     words = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        words = (words >> 1) ^ np.where(words & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
+        words = words >> np.uint32(1) ^ (words & np.uint32(1)) * np.uint32(_POLYNOMIAL)
     return words
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from slvr.model.checkpoint import WEIGHTS, checkpoint_file, read_checkpoint
+from slvr.model.separators.registry import SEPARATORS
 from slvr.model.separators.tdcn import TDCN
 from slvr.model.separators.tf_checkpoint import is_tf_prefix, load_tf_checkpoint
 
-SEPARATORS: Mapping[str, type[TDCN]] = {TDCN.NAME: TDCN}
-"""The separators that a checkpoint can name."""
+SEPARATOR = f"{WEIGHTS}separator."
+"""How the names of a separator's tensors begin in a checkpoint."""
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "full": {},
     "learned": {"basis": "learned", "window_samples": 40, "hop_samples": 20},
@@ -86,14 +88,16 @@ def _of_checkpoint(path: Path) -> TDCN:
             f"{path}: {what}; expected a checkpoint of `train separator`, with one of "
             f"{', '.join(SEPARATORS)}"
         )
-    weights = {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
+    weights = {k.removeprefix(SEPARATOR): v for k, v in tensors.items() if k.startswith(SEPARATOR)}
+    place, _, class_name = SEPARATORS[about["name"]].partition(":")
+    separator_class: type[TDCN] = getattr(import_module(place), class_name)
     n_values = sum(tensor.numel() for tensor in weights.values())
     try:
         with torch.device("meta"):  # sizes that the file does not have take no memory
-            separator = SEPARATORS[about["name"]](**about["shape"])
+            separator = separator_class(**about["shape"])
         if sum(p.numel() for p in separator.parameters()) > n_values:
             raise ValueError(f"its sizes are not those of its {n_values:,} values")
-        separator = SEPARATORS[about["name"]](**about["shape"])
+        separator = separator_class(**about["shape"])
         separator.load_state_dict(weights)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from slvr.model.separators.bases import Basis, LearnedBasis, Scalars, StftBasis
 from slvr.model.separators.consistency import (
-    CONSISTENCIES,
     energy_weights,
     predicted_weights,
     project,
     uniform_weights,
 )
 
+CONSISTENCIES = ("predicted", "uniform", "energy")
 EPS = 1e-3
 """Of the norms over time; large, and part of what a trained network is."""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,12 @@ MAX_VARIABLES = 2**16
 MAX_TENSOR_BYTES = 2**30
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
-_DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("<f8"),
+    3: np.dtype("<i4"),
+    9: np.dtype("<i8"),
+}
 _DTYPES |= {19: np.dtype("<f2")}
 _BF16 = 14
 
@@ -87,7 +93,8 @@ class Bundle:
         data = self._bytes(name, entry)
         if entry.dtype == _BF16:
             return torch.frombuffer(data, dtype=torch.bfloat16).float().view(entry.shape)
-        values = torch.from_numpy(np.frombuffer(data, _DTYPES[entry.dtype]).copy())
+        kind: np.dtype[Any] = _DTYPES[entry.dtype]
+        values = torch.from_numpy(np.frombuffer(data, kind).copy())
         values = values.float() if values.is_floating_point() else values
         return values.view(entry.shape)
 

@@ -1,6 +1,7 @@
 """Banks of mel bands, and spectra summed by them. Letters: N samples of an FFT, F = N // 2 + 1."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +10,11 @@ from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 
+# Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
+LOG_FLOOR = 2.220446049250313e-16
 # A triangle covers a few bins: multiplied by slices, five sixths of the bank's zeros are left out.
 N_SLICES = 8
+BAND_BLOCK = 32  # bands of one program of `slvr.pipeline.fused.front_end`
 _LINEAR_HZ = 1000.0
 """Up to where Slaney's mels are linear: 200/3 Hz each; above, 27 of them are a factor of 6.4."""
 
@@ -66,6 +70,29 @@ def mel_bank(
     if area:
         bank *= 2 / (corners_hz[2:] - corners_hz[:-2])
     return torch.from_numpy(bank).float()
+
+
+class Bands(NamedTuple):
+    """The bank band by band: its first bin and the weights from there on."""
+
+    first: Tensor
+    """(M,) int32."""
+    widest: Tensor
+    """(blocks,) int32: bins of the widest band of each `BAND_BLOCK`."""
+    weights: Tensor
+    """(W, M), 0 beyond a band's last bin."""
+
+
+def sparse(bank: Tensor) -> Bands:
+    """A bank (F, M) band by band."""
+    used = bank > 0
+    first = used.int().argmax(0)
+    width = used.sum(0)
+    bins = first + torch.arange(int(width.max()))[:, None]
+    within = bins < first + width
+    weights = torch.where(within, bank.gather(0, bins.clamp(max=len(bank) - 1)), 0)
+    widest = torch.stack([block.max() for block in torch.split(width, BAND_BLOCK)])
+    return Bands(first.int(), widest.int(), weights.contiguous())
 
 
 def sliced(bank: Tensor, n: int = N_SLICES) -> list[tuple[slice, slice]]:

@@ -55,6 +55,7 @@ class LogMel(FrontEnd):
     """
 
     NAME: ClassVar[str] = "logmel"
+    has_kernels = True
     channels = 1
     bank: Tensor
     window: Tensor

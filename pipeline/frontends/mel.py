@@ -4,23 +4,20 @@ Letters: B clips, C channels, T samples, L frames, N samples a frame, F = N/2 + 
 """
 
 from abc import abstractmethod
-from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from slvr.pipeline.blocks import block_rows, in_blocks
+from slvr.pipeline.frontends.bank import LOG_FLOOR, Bands, sliced, sparse
 from slvr.pipeline.frontends.contract import FrontEnd
+from slvr.pipeline.fused import can_run_on
 from slvr.pipeline.torchaudio_import import functional as taf
 from slvr.shards.clip import SAMPLE_RATE_HZ
 
-# Added before every logarithm: float64's epsilon, so that silence is -156.5356 dB.
-LOG_FLOOR = 2.220446049250313e-16
 MOST_FRAME_SAMPLES = 10 * SAMPLE_RATE_HZ
-# A triangle covers a few bins: multiplied by slices, five sixths of the bank's zeros are left out.
-N_SLICES = 8
 
 
 class MelFrontEnd(FrontEnd):
@@ -31,6 +28,10 @@ class MelFrontEnd(FrontEnd):
     more decades than half precision has.
     """
 
+    has_kernels: ClassVar[bool] = False
+    """Whether `slvr.pipeline.fused.front_end` makes what the `images` of just this class make."""
+    fused = True
+    """By these kernels, where they can be launched."""
     mel_bank: Tensor
 
     def __init__(self, n_mels: int, frame_samples: int, hop_samples: int) -> None:
@@ -71,7 +72,9 @@ class MelFrontEnd(FrontEnd):
                 f"front end: n_mels {n_mels} are too many for frames of {frame_samples} samples, "
                 "some would hold no frequency; give fewer n_mels or more frame_samples"
             )
-        self.bands = _bands(inner, N_SLICES)
+        self.bands = sliced(inner)
+        for name, table in sparse(bank)._asdict().items():
+            self.register_buffer(f"bands_{name}", table, False)
 
     @classmethod
     def build(cls, config: Any) -> Self:
@@ -101,7 +104,18 @@ class MelFrontEnd(FrontEnd):
         with torch.autocast(waves.device.type, enabled=False):
             if torch.compiler.is_compiling():
                 return self._of_waves(waves)
+            if self.can_launch(waves.device, waves.shape[-1]) and not waves.requires_grad:
+                # loads triton
+                from slvr.pipeline.fused.front_end import images  # noqa: PLC0415
+
+                tables = Bands(*(self.get_buffer(f"bands_{name}") for name in Bands._fields))
+                frame, hop = self.frame_samples, self.hop_samples
+                return images(waves.contiguous(), frame, hop, tables, self.channels)
             return in_blocks(self._of_waves, block_rows(waves), waves)
+
+    def can_launch(self, device: torch.device, n_samples: int) -> bool:
+        """Whether clips of so many samples there go by kernels."""
+        return self.fused and "has_kernels" in vars(type(self)) and can_run_on(device, n_samples)
 
     def _of_waves(self, waves: Tensor) -> Tensor:
         half = self.frame_samples // 2
@@ -135,13 +149,3 @@ def hann_power(spectra: Tensor) -> Tensor:
 def decibel(x: Tensor) -> Tensor:
     """`10 log10(x + eps)`."""
     return (x + LOG_FLOOR).log10_().mul_(10)
-
-
-def _bands(bank: Tensor, n: int) -> list[tuple[slice, slice]]:
-    """Slices of bands, and for each the bins outside of which their weights are all 0."""
-    edges = torch.linspace(0, bank.shape[1], min(n, bank.shape[1]) + 1).long().tolist()
-    slices = []
-    for low, high in pairwise(edges):
-        used = bank[:, low:high].any(1).nonzero()[:, 0].tolist()
-        slices.append((slice(used[0], used[-1] + 1), slice(low, high)))
-    return slices

@@ -26,6 +26,7 @@ class MTSLVR(MelFrontEnd):
     """
 
     NAME: ClassVar[str] = "mtslvr"
+    has_kernels = True
     channels = 3
 
     @dataclass(frozen=True)

@@ -18,20 +18,6 @@ YAMNET: Mapping[str, Any] = {
 }
 """Of VGGish's and YAMNet's house: 96 frames of 10 ms are 0.96 s; silence is -6.9078."""
 
-PANNS: Mapping[str, Any] = {
-    "n_mels": 64,
-    "low_hz": 50.0,
-    "high_hz": 8000.0,
-    "frame_samples": 512,
-    "hop_samples": 160,
-    "scale": "slaney",
-    "area": True,
-    "log": "decibel",
-    "floor": 1e-10,
-    "floor_is": "least",
-}
-"""Of the PANNs at 16 kHz (Kong et al., TASLP 2020)."""
-
 K22: Mapping[str, Any] = {
     "n_mels": 64,
     "low_hz": 60.0,

@@ -15,7 +15,11 @@ MOST_SAMPLES = 2**21
 
 def can_run(waves: Tensor) -> bool:
     """Whether kernels can be launched on the waves (B, T)."""
+    return len(waves) > 0 and can_run_on(waves.device, waves.shape[-1])
+
+
+def can_run_on(device: torch.device, n_samples: int) -> bool:
+    """Whether kernels can be launched on clips of so many samples there."""
     # tensors of a device that is not there are counted, by torch's path
-    on_gpu = waves.device.type == "cuda" and torch.cuda.is_available()
-    fits = 0 < waves.shape[-1] <= MOST_SAMPLES and len(waves) > 0
-    return on_gpu and fits and find_spec("triton") is not None
+    on_gpu = device.type == "cuda" and torch.cuda.is_available()
+    return on_gpu and 0 < n_samples <= MOST_SAMPLES and find_spec("triton") is not None

@@ -67,8 +67,7 @@ def analyse(stage: Stage, rows: Tensor, waves: Tensor) -> Analysed:
     n, widest = len(rows), int(stage.rows[:, N_SOURCE].max())
     energies, products, heard = torch.empty(3, n, widest, device=waves.device)
     frames = torch.empty(sum(m * k for m, k in stage.frames), device=waves.device)
-    block = triton.next_power_of_2(max(m for m, _ in stage.frames))
-    kernels.frame_rows[n, widest](waves, frames, heard, rows, waves.shape[1], widest, BLOCK=block)
+    kernels.frame_rows[n, widest](waves, frames, heard, rows, waves.shape[1], widest, BLOCK=512)
     spectra = [torch.fft.rfft(part) for part in _parts(frames, stage.frames)]
     kernels.frame_energies[n, widest](
         *_addresses(spectra), energies, products, rows, widest, BLOCK=512

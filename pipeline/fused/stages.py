@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slvr.pipeline.augmentations.spectral import STRETCH_FRAME, STRETCH_HOP
-from slvr.pipeline.augmentations.two_grids import HOPS, HOPS_A_FRAME, OVERLAP
+from slvr.pipeline.augmentations.two_grids import HOPS_A_FRAME, OVERLAP
 from slvr.pipeline.augmentations.vocoder import frame_count
-from slvr.pipeline.fused.schedule import Schedule
+from slvr.pipeline.fused.schedule import Ints, Schedule
 
 # FFTs are made of whole multiples of so many rows' frames: each other number is another plan.
 FFT_ROWS = 16
@@ -73,11 +73,11 @@ class Stage:
 
 
 def shift_stage(
-    ratios: Sequence[Any], sources: Sequence[int], targets: Sequence[int], n_samples: int
+    hops: Any, sources: Sequence[int] | Ints, targets: Sequence[int] | Ints, n_samples: int
 ) -> Stage:
-    """Rows of `two_grids.shift`, each by its published ratio."""
-    hops = np.array([HOPS[ratio] for ratio in ratios]).reshape(-1, 2)
-    counts = np.array([[frame_count(n_samples, int(hop)) for hop in pair] for pair in hops])
+    """Rows of `two_grids.shift`, each by its (n, 2) hops, of analysis and of synthesis."""
+    hops = np.asarray(hops)
+    counts = -(-n_samples // hops) + 1  # `vocoder.frame_count`
     frames, made = HOPS_A_FRAME * hops.T
     factors = np.stack(
         (
@@ -95,15 +95,15 @@ def shift_stage(
         factors=factors,
         hops_a_frame=HOPS_A_FRAME,
         by_bins=True,
-        unit=lambda length: FFT_ROWS * frame_count(n_samples, length // HOPS_A_FRAME),
+        unit=lambda lengths: FFT_ROWS * (-(-n_samples // (lengths // HOPS_A_FRAME)) + 1),
     )
 
 
 def stretch_stage(
-    rates: Sequence[float], sources: Sequence[int], targets: Sequence[int], n_samples: int
+    rates: Any, sources: Sequence[int] | Ints, targets: Sequence[int] | Ints, n_samples: int
 ) -> Stage:
     """Rows of `spectral.TimeStretch`, each by its rate."""
-    rate, whole = np.array(rates), frame_count(n_samples, STRETCH_HOP)
+    rate, whole = np.asarray(rates, np.float64), frame_count(n_samples, STRETCH_HOP)
     hops_a_frame = STRETCH_FRAME // STRETCH_HOP
     # As `vocoder.stretch`, but each row by itself.
     made = np.minimum(whole, np.ceil((whole - 1) / rate) + hops_a_frame)
@@ -163,16 +163,18 @@ def _stage(
 
 def _places(length: Any, count: Any, unit: Any) -> Any:
     """Each row's group of one frame length, frames before it there; the groups; their starts."""
-    group, at, groups, begin = np.zeros_like(length), np.zeros_like(length), [], [0]
-    for index, samples in enumerate(np.unique(length)):
-        rows = np.flatnonzero(length == samples)
-        counts = count[rows].astype(np.int64)
-        group[rows], at[rows] = index, np.cumsum(counts) - counts
-        n = int(-(-counts.sum() // unit(int(samples))) * unit(int(samples)))
-        groups.append((int(samples), n))
-        begin.append(begin[-1] + n * int(samples))
-    assert len(groups) <= N_GROUPS
-    return group, at, groups, np.array(begin)
+    lengths, group = np.unique(length, return_inverse=True)
+    assert len(lengths) <= N_GROUPS
+    order = np.argsort(group, kind="stable")
+    count = count.astype(np.int64)[order]
+    before = np.cumsum(count) - count
+    first = np.searchsorted(group[order], np.arange(len(lengths)))
+    at = np.empty_like(before)
+    at[order] = before - before[first][group[order]]
+    units = unit(lengths)
+    n = -(-np.add.reduceat(count, first) // units) * units
+    begin = np.cumsum(n * lengths) - n * lengths
+    return group, at, list(zip(lengths.tolist(), n.tolist(), strict=True)), begin
 
 
 def vocoder_stages(steps: Schedule, n_samples: int) -> list[Stage]:

@@ -59,7 +59,7 @@ def _parts(both):
 
 
 @triton.jit
-def _complex(x, at, inside):
+def read_complex(x, at, inside):
     """Real and imaginary parts, read as one number of 64 bits."""
     return _parts(tl.load(x + at, mask=inside, other=0))
 
@@ -105,19 +105,26 @@ def frame_rows(waves, frames, energies, rows, n_samples, widest, BLOCK: tl.const
     row = tl.program_id(0)
     at = tl.program_id(1)
     if at < _of_row(rows, row, N_SOURCE):
-        frame = _of_row(rows, row, FRAME)
-        hop = _of_row(rows, row, HOP)
-        t = tl.arange(0, BLOCK)
-        sample = at * hop - frame // 2 + t
-        inside = (t < frame) & (sample >= 0) & (sample < n_samples)
+        # of each sample: 64 bits take several times as long
+        frame = _of_row(rows, row, FRAME).to(tl.int32)
+        hop = _of_row(rows, row, HOP).to(tl.int32)
+        heard = _of_row(rows, row, HEARD).to(tl.int32)
         wave = waves + _of_row(rows, row, SOURCE) * n_samples
-        x = tl.load(wave + sample, mask=inside, other=0.0)
-        to = frames + _of_row(rows, row, AT_FRAMES) + at * frame
-        tl.store(to + t, x * _hann(t, frame), mask=t < frame)
-        first = frame // 2 - hop // 2
-        own = (t >= first) & (t < first + hop) & (sample < _of_row(rows, row, HEARD))
-        x = tl.where(own, x, 0.0)
-        tl.store(energies + row * widest + at, tl.sum(x * x, 0))
+        to = frames + _of_row(rows, row, AT_FRAMES) + at.to(tl.int64) * frame
+        begin = at * hop - frame // 2
+        own = frame // 2 - hop // 2
+        energy = tl.zeros((BLOCK,), tl.float32)
+        start = frame * 0
+        while start < frame:  # the interpreter cannot take a loaded number for a range
+            t = start + tl.arange(0, BLOCK)
+            sample = begin + t
+            inside = (t < frame) & (sample >= 0) & (sample < n_samples)
+            x = tl.load(wave + sample, mask=inside, other=0.0)
+            tl.store(to + t, x * _hann(t, frame), mask=t < frame)
+            counts = (t >= own) & (t < own + hop) & (sample < heard)
+            energy += tl.where(counts, x * x, 0.0)
+            start += BLOCK
+        tl.store(energies + row * widest + at, tl.sum(energy, 0))
 
 
 @triton.jit
@@ -140,9 +147,9 @@ def frame_energies(a0, a1, a2, a3, a4, a5, energies, products, rows, widest, BLO
         start = n_bins * 0
         while start < n_bins:  # the interpreter cannot take a loaded number for a range
             f = start + tl.arange(0, BLOCK)
-            real, imaginary = _complex(x, here + f, f < n_bins)
+            real, imaginary = read_complex(x, here + f, f < n_bins)
             power = real * real + imaginary * imaginary
-            real, imaginary = _complex(x, here + width + f, (f < n_bins) & (at + 1 < n_frames))
+            real, imaginary = read_complex(x, here + width + f, (f < n_bins) & (at + 1 < n_frames))
             after = real * real + imaginary * imaginary
             weight = tl.where((f == 0) | (f == n_bins - 1), 0.5, 1.0)
             energy += weight * power

@@ -14,6 +14,7 @@ import torch
 from slvr.pipeline.loaders.batching import Batch, Batching, cut_starts, drawn_clips
 from slvr.pipeline.loaders.order import Ints
 from slvr.pipeline.short import filled
+from slvr.pipeline.upload import upload
 from slvr.shards.read import ClipDataset
 
 _MEMINFO = Path("/proc/meminfo")
@@ -77,7 +78,7 @@ class Resident:
         for epochs, clips in drawn_clips(self._recordings, self._batching, first_step):
             starts = cut_starts(self._batching, epochs, clips, self._n_samples[clips])
             rows = torch.from_numpy(self._first[clips] + starts)
-            rows = rows.to(self._cuts.device, non_blocking=True)
+            (rows,) = upload([rows], self._cuts.device)
             pcm = self._cuts.index_select(0, rows)
             yield Batch(tuple(self._keys[clips]), pcm, torch.from_numpy(starts))
 

@@ -5,8 +5,9 @@ Letters: B clips, V = 2 views, A augmentations (label columns), K longest chain.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +31,14 @@ class ChainPlan:
             done with a clip is looked up without waiting for a device. They are drawn for all
             clips, also those whose chain has no use for them.
         device: of the clips.
+        ready: what was done of the views before there were clips, see `Chains.ahead`.
     """
 
     names: tuple[str, ...]
     order: Tensor
     params: dict[str, Params]
     device: torch.device
+    ready: Any = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         """The number of clips B."""

@@ -4,7 +4,7 @@ Letters: B clips, V = 2 views, T samples, P parameters that can be compared.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,7 +24,7 @@ from slvr.pipeline.augmentations import (
     TimeStretch,
 )
 from slvr.pipeline.blocks import block_rows
-from slvr.pipeline.fused import can_run
+from slvr.pipeline.fused import can_run, can_run_on
 from slvr.pipeline.fused.schedule import can_fuse
 from slvr.pipeline.upload import upload
 from slvr.pipeline.views.chain_plan import N_VIEWS, ChainPlan
@@ -186,6 +186,10 @@ class Chains(ViewMaker):
 
     def known(self, plan: ChainPlan) -> Known:
         """Labels (B, A), which augmentations a clip has, and differences (B, P), see there."""
+        if plan.ready is not None:
+            plan.ready.arrive()
+            known: Known = plan.ready.known
+            return known
         return {"labels": plan.labels, "differences": self.differences(plan)}
 
     def differences(self, plan: ChainPlan) -> Tensor:
@@ -197,6 +201,16 @@ class Chains(ViewMaker):
         if not columns:
             return plan.labels.new_zeros(len(plan), 0)
         return torch.stack(columns, 1).to(plan.device, non_blocking=True)
+
+    def ahead(self, plan: ChainPlan, n_samples: int) -> ChainPlan:
+        """The plan with its schedule made and uploaded, where the views are made fused."""
+        if not (self.fused and len(plan) and can_run_on(plan.device, n_samples)):
+            return plan
+        from slvr.pipeline.fused.views import made_ready_aside  # noqa: PLC0415  # loads triton
+
+        known = self.known(replace(plan, device=CPU))
+        ready = made_ready_aside(plan, self.augmentations, n_samples, plan.device, known)
+        return replace(plan, ready=ready)
 
     def _differences(self, plan: ChainPlan) -> dict[str, Params]:
         """For each augmentation that can compare draws, parameter name -> (B,)."""
@@ -230,7 +244,7 @@ class Chains(ViewMaker):
         if self.fused and can_run(waves):
             from slvr.pipeline.fused.views import fused_views  # noqa: PLC0415  # loads triton
 
-            return fused_views(waves, plan, self.augmentations)
+            return fused_views(waves, plan, self.augmentations, ready=plan.ready)
         views = waves.repeat(N_VIEWS, 1)
         groups = self._groups(plan)
         here = {

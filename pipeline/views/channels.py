@@ -39,6 +39,7 @@ class Channels(ViewMaker):
 
     NAME: ClassVar[str] = "channels"
     n_views = N_VIEWS
+    knows = frozenset({"distance_s", "separator", "channel"})
     columns = ()
 
     @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Channels(ViewMaker):
         """A channel that is more than this below its clip is passed over for another, above 0."""
         cache: str | None = None
         """Folder that --cache-channels filled: channels are read there, not computed."""
-        memory_mb: int = 1024
+        memory_mb: int = 2048
         """What separating may take beside the network: so many clips at once, 1 or more."""
 
     def __init__(self, config: Any, waves: Waves, chosen: dict[str, Separator]) -> None:
@@ -86,9 +87,8 @@ class Channels(ViewMaker):
             self._stored = [
                 Stored.find(config.cache, name, waves.shards, waves.short) for name in self._names
             ]
-        self.knows = frozenset({"distance_s"})
-        if self._channel_views:
-            self.knows |= {"separator", "channel"}
+        if not self._channel_views:
+            self.knows = frozenset({"distance_s"})
         self.quantities: dict[str, int] = {}
 
     @classmethod

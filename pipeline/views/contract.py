@@ -134,6 +134,13 @@ class ViewMaker(Protocol):
         """A `Plan` for n clips, from the seed alone."""
         ...
 
+    def ahead(self, plan: Any, n_samples: int) -> Any:
+        """The same plan with what can be done for clips of T samples before they come: nothing.
+
+        Whoever has it done may do so in a thread, while a device is busy with the batch before.
+        """
+        return plan
+
     def apply(self, waves: Tensor, plan: Any) -> Tensor:
         """(B, T) -> (V, B, T')."""
         ...

@@ -19,6 +19,7 @@ from measure import HEAD, compare, limit, machine, measure, profile_table, table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from slvr.pipeline.ahead import Ahead
 from slvr.pipeline.augmentations import DEFAULT
 from slvr.pipeline.torchaudio_import import functional as taf
 from slvr.pipeline.views.chain_plan import ChainPlan
@@ -91,30 +92,61 @@ def our_views(waves: Tensor, views: Chains, seed: int = 0) -> Tensor:
     return views.apply(waves, views.sample(len(waves), seed, waves.device))
 
 
-def fused_tables(waves: Tensor, runs: int) -> str:
-    """The fused path on a GPU: beside torch's, with a new plan a step, and stage by stage."""
-    from slvr.pipeline.fused.views import fused_views  # loads triton
-
-    fused, n, device = Chains(fused=True), len(waves), waves.device
+def ahead_table(waves: Tensor, runs: int) -> str:
+    """A step of fused views with a new plan: made on the spot, made ahead, and steps in a row."""
+    fused, device, n_samples = Chains(fused=True), waves.device, waves.shape[1]
     seeds = itertools.count()
 
-    def step() -> Tensor:
-        return our_views(waves, fused, next(seeds))
+    def plan() -> ChainPlan:
+        return fused.sample(len(waves), next(seeds), device)
 
     for _ in range(30):  # plans of FFTs, and kernels for each size
-        step()
-    lines = []
-    for name, chosen in {"all": DEFAULT, **{a.name: (a,) for a in DEFAULT}}.items():
-        calls = [
-            partial(our_views, waves, Chains(chosen, fused=is_fused)) for is_fused in (True, False)
-        ]
-        ours, theirs = (measure(call, runs, device) for call in calls)
-        lines.append(compare(name, n, ours, theirs))
-    new_plans = measure(step, 10 * runs, device)
+        fused.apply(waves, plan())
+    on_the_spot = measure(lambda: fused.apply(waves, plan()), 10 * runs, device)
+    prepared_s, launched_s, plans = 0.0, 0.0, []
+    for _ in range(10 * runs + 1):
+        begin_s = time.perf_counter()
+        plans.append(fused.ahead(plan(), n_samples))
+        prepared_s += time.perf_counter() - begin_s
+    waiting = iter(plans)
+    made_ahead = measure(lambda: fused.apply(waves, next(waiting)), 10 * runs, device)
+    for made in plans:
+        torch.cuda.synchronize()
+        begin_s = time.perf_counter()
+        fused.apply(waves, made)
+        launched_s += time.perf_counter() - begin_s
+    ahead = Ahead()
 
-    plans = [fused.sample(n, seed, device) for seed in range(10 * runs)]
+    def row_of_steps(by_thread: bool) -> None:
+        for _ in range(10):
+            made = ahead.made(0, lambda: fused.ahead(plan(), n_samples))
+            fused.apply(waves, made)
+            if by_thread:
+                ahead.begin(0, lambda: fused.ahead(plan(), n_samples))
+
+    rows = [
+        ["plan made on the spot", on_the_spot.median_s, on_the_spot.min_s],
+        ["plan made ahead", made_ahead.median_s, made_ahead.min_s],
+    ]
+    for name, by_thread in (("on the spot", False), ("ahead by a thread", True)):
+        took = measure(partial(row_of_steps, by_thread), runs, device)
+        rows.append([f"ten steps in a row, {name}, each", took.median_s / 10, took.min_s / 10])
+    rows.append(["host: plan, schedule, upload", prepared_s / len(plans), "-"])
+    rows.append(["host: launches", launched_s / len(plans), "-"])
+    cells = [[n, *(t if t == "-" else f"{1e3 * t:.2f}" for t in times)] for n, *times in rows]
+    return table(["a new plan each step", "ms, median", "min"], cells)
+
+
+def busy_tables(waves: Tensor, runs: int) -> str:
+    """For how long the device works on fused views, stage by stage and kernel by kernel."""
+    from slvr.pipeline.fused.views import fused_views  # loads triton
+
+    fused, device = Chains(fused=True), waves.device
+    plans = [
+        fused.ahead(fused.sample(len(waves), seed, device), waves.shape[1])
+        for seed in range(10 * runs)
+    ]
     sums: dict[str, float] = {}
-    host_s = 0.0
     for plan in plans:
         marks: list[tuple[str, torch.cuda.Event]] = []
 
@@ -124,31 +156,37 @@ def fused_tables(waves: Tensor, runs: int) -> str:
             marks.append((name, event))
 
         torch.cuda.synchronize()
-        begin_s = time.perf_counter()
         note("begin")
-        fused_views(waves, plan, fused.augmentations, note)
-        host_s += time.perf_counter() - begin_s
+        fused_views(waves, plan, fused.augmentations, note, plan.ready)
         torch.cuda.synchronize()
         for (_, before), (name, after) in itertools.pairwise(marks):
             sums[name] = sums.get(name, 0) + before.elapsed_time(after)
     names = [[name, f"{ms / len(plans):.3f}"] for name, ms in sums.items()]
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        fused_views(waves, plans[0], fused.augmentations)
+        fused.apply(waves, plans[0])
         torch.cuda.synchronize()
     kernels = [e for e in profiler.key_averages() if e.self_device_time_total]
     n_kernels = sum(e.count for e in kernels)
     busy_ms = sum(e.self_device_time_total for e in kernels) / 1e3
     return "\n\n".join(
         (
-            "### Fused (left) and torch's way (right) on the device",
-            table(["", "fused", "min", "torch", "min", "ratio", "memory", "torch"], lines),
-            f"A new plan each step: {1e3 * new_plans.median_s:.2f} ms (median), "
-            f"{1e3 * new_plans.min_s:.2f} (min); {n_kernels} kernels and copies, busy for "
-            f"{busy_ms:.2f} ms; the host launches for {1e3 * host_s / len(plans):.2f} ms.",
+            f"{n_kernels} kernels and copies, busy for {busy_ms:.2f} ms.",
             table(["stage", "ms from its first launch to its end"], names),
-            profile_table(lambda: fused_views(waves, plans[0], fused.augmentations), device, 24),
+            profile_table(lambda: fused.apply(waves, plans[0]), device, 24),
         )
     )
+
+
+def beside_torch(waves: Tensor, runs: int) -> str:
+    """Fused views beside torch's on the device, all and each augmentation alone."""
+    lines = []
+    for name, chosen in {"all": DEFAULT, **{a.name: (a,) for a in DEFAULT}}.items():
+        calls = [
+            partial(our_views, waves, Chains(chosen, fused=is_fused)) for is_fused in (True, False)
+        ]
+        ours, theirs = (measure(call, runs, waves.device) for call in calls)
+        lines.append(compare(name, len(waves), ours, theirs))
+    return table(["", "fused", "min", "torch", "min", "ratio", "memory", "torch"], lines)
 
 
 def main() -> None:
@@ -163,6 +201,14 @@ def main() -> None:
     torch.manual_seed(0)
     waves = 0.1 * torch.randn(args.clips, round(args.seconds * RATE_HZ), device=device)
     timed = partial(measure, runs=args.runs, device=device)
+    if device.type == "cuda" and find_spec("triton"):  # first what a cut must not lose
+        print(f"{machine(device)}; {args.clips} clips of {args.seconds:g} s.")
+        for title, made in (
+            ("A step of fused views", ahead_table),
+            ("The device's part", busy_tables),
+            ("Fused (left) and torch's way (right) on the device", beside_torch),
+        ):
+            print(f"\n### {title}\n\n{made(waves, args.runs)}\n", flush=True)
     original = original_augmentations(waves.shape[-1]) if ta else {}
     if not ta:
         print(f"without the original's way: {absent}", file=sys.stderr)
@@ -182,8 +228,6 @@ def main() -> None:
     print(table(HEAD, rows))
     call = partial(our_views, waves, Chains())
     print(f"\n{limit(call, device)}\n\n{profile_table(call, device)}")
-    if device.type == "cuda" and find_spec("triton"):
-        print(f"\n{fused_tables(waves, args.runs)}")
 
 
 if __name__ == "__main__":

@@ -54,10 +54,15 @@ def main() -> None:
     assert difference < 0.1, f"not the same log-mel: {difference:.3g} dB apart"
 
     timed = partial(measure, runs=args.runs, device=device)
-    row = compare("three channels", args.views, *(timed(partial(f, waves)) for f in (ours, theirs)))
+    by_original, by_torch = timed(partial(theirs, waves)), MTSLVR().to(device)
+    by_torch.fused = False
+    ways = {"three channels": ours} | ({"by torch": by_torch} if device.type == "cuda" else {})
+    rows = [compare(n, args.views, timed(partial(f, waves)), by_original) for n, f in ways.items()]
     print(f"### Front end, {args.views} views of {args.seconds:g} s\n")
     print(f"{machine(device)}; {args.runs} runs; ms a view.\n")
-    print(table(HEAD, [row]))
+    print(table(HEAD, rows))
+    ms = 1e3 * timed(partial(ours, waves)).median_s
+    print(f"\nAll {args.views} views: {ms:.2f} ms.", flush=True)
     call = partial(ours, waves)
     print(f"\n{limit(call, device)}\n\n{profile_table(call, device)}")
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What only a GPU machine can show, in under ten minutes and without a network, most valuable first.
 #
-#   tests/benchmarks/gpu.sh                    # every stage, at most 560 s in all
+#   tests/benchmarks/gpu.sh                    # every stage, at most 520 s in all
 #   LIMIT_S=300 tests/benchmarks/gpu.sh imports gpu-tests views
 #   tests/benchmarks/gpu.sh --device cpu --tiny             # the rehearsal: see gpu_rehearsal.sh
 #
@@ -19,7 +19,7 @@ while [[ ${1:-} == --* ]]; do
   esac
 done
 wanted=("$@")
-python=${PYTHON:-python3} report=${OUT:-.}/report.txt limit_s=${LIMIT_S:-560}
+python=${PYTHON:-python3} report=${OUT:-.}/report.txt limit_s=${LIMIT_S:-520}
 slower=1 failed=0 known="" summary=""
 export PYTHONPATH="src:tests:tests/benchmarks${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export SLVR_GPU_TESTS_ON=$device PYTORCH_ALLOC_CONF=expandable_segments:True
@@ -51,12 +51,13 @@ stage() {
 
 tests=(-p no:cacheprovider -q --tb=short -m gpu)
 clips=(--clips 100) views=(--views 200) sizes=(--batch 100 --precision bf16-mixed --log-every 10)
-networks=(--clips 100) train_s=15 more_s=8
+set=(--clips 100) networks=(--clips 100) train_s=12 more_s=8
 if [[ -n $tiny ]]; then
   export OMP_NUM_THREADS=1
   slower=5 limit_s=${LIMIT_S:-2800}
   clips=(--clips 2 --seconds 1 --runs 1) views=(--views 2 --seconds 1 --runs 1)
   sizes=(--batch 4 --clip-s 1 --width 8 --dim 20 --log-every 2)
+  set=(--clips 4 --seconds 1 --runs 2)
   networks=(--clips 2 --seconds 1 --width 8 --runs 1) train_s=1 more_s=1
 fi
 training=("$python" tests/benchmarks/training.py --device "$device" "${sizes[@]}")
@@ -65,15 +66,16 @@ training=("$python" tests/benchmarks/training.py --device "$device" "${sizes[@]}
 stage imports 30 "$python" -c '
 import conftest, lightning_fabric, slvr.train.loop, slvr.eval.run, sys, torch
 print(sys.version, torch.__version__, torch.version.cuda, lightning_fabric.__version__)'
-stage gpu-tests 80 "$python" -m pytest "${tests[@]}" tests/test_pipeline_gpu.py \
+stage gpu-tests 90 "$python" -m pytest "${tests[@]}" tests/test_pipeline_gpu.py \
   tests/test_pipeline_fused.py
-stage views 60 "$python" tests/benchmarks/augmentations.py --device "$device" "${clips[@]}"
+stage views 35 "$python" tests/benchmarks/augmentations.py --device "$device" "${clips[@]}"
 stage front-end 15 "$python" tests/benchmarks/frontend.py --device "$device" "${views[@]}"
-stage train 85 "${training[@]}" --seconds "$train_s" --compile off
-stage step 30 "$python" tests/benchmarks/step.py --device "$device" "${networks[@]}"
-stage compiled 150 "${training[@]}" --seconds "$more_s" --compile on --once
-stage more-tests 50 "$python" -m pytest "${tests[@]}" tests/test_pipeline_resident.py \
+stage resident 20 "$python" tests/benchmarks/resident.py --device "$device" "${set[@]}"
+stage train 60 "${training[@]}" --seconds "$train_s" --compile off --once
+stage compiled 110 "${training[@]}" --seconds "$more_s" --compile on --once
+stage more-tests 60 "$python" -m pytest "${tests[@]}" tests/test_pipeline_resident.py \
   tests/test_pipeline_loader.py tests/test_train_compilation.py
+stage step 30 "$python" tests/benchmarks/step.py --device "$device" "${networks[@]}"
 stage variants 50 "${training[@]}" --seconds "$more_s" --compile off --once \
   --recipes mtslvr-simsiam-series simclr
 
