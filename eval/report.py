@@ -1,7 +1,6 @@
 """The results of a command as files: tables, and one page that needs no other file."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from markupsafe import Markup
 from rich.console import Console
 
 from slvr.command.page import render
-from slvr.command.record import RECORD
+from slvr.command.record import read_record
 from slvr.eval.tables import Table, latex, markdown, terminal
 from slvr.shards.files import write_text
 
@@ -49,7 +48,7 @@ def write_report(out: Path, report: Report) -> None:
     text = [f"{report.protocol}.\n", *map(markdown, report.tables)]
     write_text(out / "results.md", "\n".join(text))
     write_text(out / "results.tex", "\n".join(map(latex, _with_protocol(report))))
-    write_text(out / REPORT, html(report, json.loads((out / RECORD).read_text())))
+    write_text(out / REPORT, html(report, read_record(out)))
 
 
 def print_report(out: Path, report: Report) -> None:

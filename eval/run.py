@@ -27,7 +27,6 @@ from slvr.eval.report import Report, write_report
 from slvr.eval.sets import EvaluatedSet, open_sets, set_columns
 from slvr.eval.tasks.contract import Row, Task
 from slvr.shards.common import table_sha256
-from slvr.shards.files import refuse_links
 
 
 def evaluate(task: Task) -> tuple[Path, Report]:
@@ -104,7 +103,6 @@ def _make(out: Path, task: Task, sets: Sequence[EvaluatedSet]) -> None:
     Before the long part: a folder that cannot be written is found here, too.
     """
     config: Models = task.config
-    refuse_links(out)
     out.mkdir(parents=True, exist_ok=True)
     hashes = {str(each.directory.path): each.directory.fingerprint for each in sets}
     if config.only is not None:

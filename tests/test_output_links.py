@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from conftest import noise, run, write_run
+from slvr.command.record import RECORD, read_record
 from slvr.model.encoders.resnet18 import ResNet18
 from slvr.shards.files import AtomicFile, refuse_links
 from slvr.shards.read import ShardDirectory
@@ -66,3 +67,10 @@ def test_train_and_evaluate_follow_no_link(
         assert done.returncode == 2 and f"{name}: is a link to" in done.stderr, done.stderr
         assert victim.read_text() == "mine"
         shutil.rmtree(out)
+
+
+def test_a_damaged_record_is_a_sentence(tmp_path: Path) -> None:
+    for text in ("", "[]", "{", '{"command": "train"}', "[" * 10_000, "\xff", "null"):
+        (tmp_path / RECORD).write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match=r"run\.json: .*make the folder anew"):
+            read_record(tmp_path)
