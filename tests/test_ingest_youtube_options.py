@@ -177,3 +177,10 @@ def test_unreadable_cookies_are_the_users_error(tmp_path):
     with pytest.raises(ValueError, match=r"cookies.*Netscape") as caught:
         fetch_audio("http://127.0.0.1:9/clip", tmp_path / "out", options(cookies=cookies))
     assert COOKIE not in str(caught.value)
+
+
+@pytest.mark.parametrize("typed", [("--proxi", "u:hunter2@h"), ("--proxi=u:hunter2@h", "hunter2")])
+def test_a_misspelt_flag_does_not_show_its_value(tmp_path, typed):
+    done = run("ingest", "audioset", *typed, cwd=tmp_path)
+    assert done.returncode == 2 and "unrecognized arguments: --proxi" in done.stderr
+    assert "hunter2" not in done.stderr
