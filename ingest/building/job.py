@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from typing import Any, Literal, cast
 
 from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
+from slvr.command.text import say
 from slvr.ingest.building.attempts import AttemptingMaker
 from slvr.ingest.building.copies import spool_copies
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.guarded import made_apart
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
 from slvr.ingest.building.part import make_part
+from slvr.ingest.building.rebuild import rebuild
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.building.turns import Turns
@@ -114,6 +117,13 @@ def build(
     with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), begun) as ledger:
         for leftover in out.glob(".*.partial"):
             leftover.unlink()
+        if ledger.is_new and any(out.glob("*.tar")):
+            n = rebuild(out, dealt, ledger, Spool(out / SPOOL) if recipe.ONLINE else None)
+            say(
+                f"{out}: its {LEDGER} was {'damaged' if ledger.was_damaged else 'lost'}; "
+                f"{n} of {len(dealt)} shards are proven by what is there, the rest is made",
+                sys.stderr,
+            )
         finished = {
             name: info
             for name, info in ledger.finished().items()
