@@ -28,6 +28,7 @@ def drawing(salt: str) -> Iterator[None]:
     settings: dict[Any, Any] = {
         "svg.fonttype": "none",  # text stays text, in the page's own font
         "svg.hashsalt": salt,
+        "text.parse_math": False,  # a folder may be called $x$
         "font.size": 9,
     }
     with mpl.rc_context(settings):

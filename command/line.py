@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from slvr.command.text import say
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -30,7 +32,18 @@ def new_parser(prog: str, description: str) -> "ArgumentParser":
 
     parser = ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of these options")
+    of_parser = parser.error
+    vars(parser)["error"] = lambda text, ex=None: of_parser(_without_values(text), ex)
     return parser
+
+
+def _without_values(message: str) -> str:
+    """The message on unknown flags without their values: `--proxi` may have got a password."""
+    head, unknown, words = message.partition("unrecognized arguments: ")
+    if not unknown or "-" not in {word[:1] for word in words.split()}:
+        return message
+    flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
+    return f"{head}{unknown}{' '.join(flags)}"
 
 
 def add_options(
@@ -128,7 +141,7 @@ def exit_code(prog: str, work: Callable[[], int]) -> int:
 
 def _tell(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # Ctrl-C ends `2>&1 | tee` as well
-        print(text, file=sys.stderr)
+        say(text, sys.stderr)
 
 
 def _is_unread() -> bool:

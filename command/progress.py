@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from slvr.command.text import plain, say
+
 LINE_EVERY_S = 10.0
 
 
@@ -28,16 +30,18 @@ class Track:
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]} {task.fields[note]}"),
+                TextColumn("{task.fields[rate]} {task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task(label, total=total, completed=done, rate="", note="")
+            self._task = self._bar.add_task(
+                plain(label), total=total, completed=done, rate="", note=""
+            )
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Counts n more items; note stands beside them, for example a loss."""
@@ -60,7 +64,7 @@ class Track:
         per_s = self._per_s()
         left = f", {(self._total - self._done) / per_s:.0f} s left" if per_s else ""
         line = f"{self._label}: {self._done}/{self._total} {self._rate()}{left}  {note}"
-        print(line.rstrip(), file=sys.stderr, flush=True)
+        say(line.rstrip(), sys.stderr)
 
     def _per_s(self) -> float:
         return (self._done - self._done_before) / max(time.monotonic() - self._start_s, 1e-9)

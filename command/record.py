@@ -16,6 +16,8 @@ PACKAGES = (
     *("webdataset", "pandas", "pyarrow"),
 )
 
+_ANEW = "it was not written by this command, or was cut short: make the folder anew"
+
 
 def write_record(
     directory: Path, command: str, config: Any, datasets: Mapping[str, str] | None = None
@@ -40,8 +42,32 @@ def write_record(
         "datasets": dict(datasets or {}),
     }
     text = json.dumps(record, indent=1, default=str, ensure_ascii=False) + "\n"
+    temporary = directory / f".{RECORD}.partial"
+    temporary.unlink(missing_ok=True)  # of a killed process
     # a path that is no UTF-8 becomes an escape of JSON
-    (directory / RECORD).write_text(text, encoding="utf-8", errors="backslashreplace")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    temporary.replace(directory / RECORD)
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """What `run.json` of an output folder says: `command`, `config`, `datasets` and more.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    path = directory / RECORD
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged ({error}); {_ANEW}") from error
+    kinds = {"command": str, "config": dict, "datasets": dict}
+    if not isinstance(record, dict):
+        record = {}
+    for name, kind in kinds.items():
+        if not isinstance(record.get(name), kind):
+            raise ValueError(f"{path}: no {name!r} in it, as every command writes it; {_ANEW}")
+    return record
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slvr.command.record import RECORD
+from slvr.command.record import RECORD, read_record
 from slvr.eval.loaded import TrainedModel
 from slvr.eval.pieces import pieces_a_batch
 from slvr.model.encoders.contract import Encoder
@@ -72,7 +72,7 @@ def training_clips(path: str, trained: TrainedModel, instead: str | None = None)
     if where is None:
         run = Path(path) if Path(path).is_dir() else Path(path).parent
         try:
-            record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+            record = read_record(run)
             where = str(record["config"]["shards"])
             expected = record["datasets"].get(where.rstrip("/"))
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -4,13 +4,12 @@ Both are told by the hashes of samples: of the training shards from the tables t
 `run.json` names, of the evaluated set from its own.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slvr.command.record import RECORD
+from slvr.command.record import RECORD, read_record
 from slvr.eval.config import Compared, Models
 from slvr.eval.sets import EvaluatedSet
 from slvr.eval.tables import Table
@@ -103,8 +102,8 @@ def _training_of(checkpoint: str) -> dict[str, Any]:
     record = (path if path.is_dir() else path.parent) / RECORD
     if not record.is_file():
         raise ValueError(f"{record} is not there, so it is not known what it was trained on")
-    about = json.loads(record.read_text(encoding="utf-8"))
-    if about.get("command") != "train":
+    about = read_record(record.parent)
+    if about["command"] != "train":
         raise ValueError(f"{record} is not that of a training")
     return {**about["config"], "fingerprints": [*about["datasets"].values()]}
 

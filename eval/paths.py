@@ -1,11 +1,11 @@
 """What a command line names, looked at before torch is loaded; and the folder of the results."""
 
-import json
 from pathlib import Path
 
-from slvr.command.record import RECORD
+from slvr.command.record import RECORD, read_record
 from slvr.eval.config import Compared, Models
 from slvr.eval.tasks.registry import FEW_SHOT
+from slvr.shards.files import refuse_links
 from slvr.shards.read import ShardDirectory
 
 
@@ -54,8 +54,8 @@ def output_folder(config: Models, task: str) -> Path:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; give a folder to --out")
     if out.is_dir() and any(out.iterdir()):
-        record = out / RECORD
-        if not record.is_file() or json.loads(record.read_text()).get("command") != command:
+        refuse_links(out)
+        if not (out / RECORD).is_file() or read_record(out)["command"] != command:
             raise ValueError(
                 f"{out}: exists and holds no results of {command}; give another --out, or remove it"
             )

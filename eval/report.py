@@ -1,7 +1,6 @@
 """The results of a command as files: tables, and one page that needs no other file."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ from markupsafe import Markup
 from rich.console import Console
 
 from slvr.command.page import render
-from slvr.command.record import RECORD
+from slvr.command.record import read_record
+from slvr.command.text import csv_cell, in_markdown, plain
 from slvr.eval.tables import Table, latex, markdown, terminal
 from slvr.shards.files import write_text
 
@@ -44,12 +44,13 @@ class Report:
 def write_report(out: Path, report: Report) -> None:
     """Writes `results.csv`, `.json`, `.md`, `.tex`, `report.html` into a folder with run.json."""
     results = report.results
-    write_text(out / "results.csv", results.to_csv(index=False))
+    cells = results.rename(columns=csv_cell).map(csv_cell)
+    write_text(out / "results.csv", cells.to_csv(index=False))
     write_text(out / "results.json", results.to_json(orient="records", indent=2) + "\n")
-    text = [f"{report.protocol}.\n", *map(markdown, report.tables)]
+    text = [f"{in_markdown(report.protocol)}.\n", *map(markdown, report.tables)]
     write_text(out / "results.md", "\n".join(text))
     write_text(out / "results.tex", "\n".join(map(latex, _with_protocol(report))))
-    write_text(out / REPORT, html(report, json.loads((out / RECORD).read_text())))
+    write_text(out / REPORT, html(report, read_record(out)))
 
 
 def print_report(out: Path, report: Report) -> None:
@@ -57,12 +58,12 @@ def print_report(out: Path, report: Report) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge at which tables must wrap
-    console.print(f"{report.protocol}.", soft_wrap=True, highlight=False, markup=False)
+    console.print(plain(f"{report.protocol}."), soft_wrap=True, highlight=False, markup=False)
     for table in report.tables:
         console.print(terminal(table))
         for note in table.notes:
-            console.print(note, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"report: {out / REPORT}", soft_wrap=True, highlight=False)
+            console.print(plain(note), soft_wrap=True, highlight=False, markup=False)
+    console.print(plain(f"report: {out / REPORT}"), soft_wrap=True, highlight=False, markup=False)
 
 
 def _with_protocol(report: Report) -> list[Table]:

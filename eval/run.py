@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from slvr.command.record import write_record
+from slvr.command.text import plain
 from slvr.eval.config import Models
 from slvr.eval.leaks import (
     NOBODY_KNOWS,
@@ -50,7 +51,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
     _make(out, task, sets)
     shown = Console(stderr=True, highlight=False, soft_wrap=True)
     for line in [line for name, found in leaks.items() for line in found.lines(name)]:
-        shown.print(f"evaluate: {line}", markup=False)
+        shown.print(plain(f"evaluate: {line}"), markup=False)
     columns: list[dict[str, Any]] = []
     for data, embedded in zip(sets, parts, strict=True):
         for model in contenders:
@@ -68,7 +69,7 @@ def evaluate(task: Task) -> tuple[Path, Report]:
             columns += [of_model | _columns(row) | of_set for row in rows]
             # as soon as it is known: a table of ten sets takes hours the first time
             if headline := task.headline(rows):
-                shown.print(f"{data.name}, {model.name}: {headline}", markup=False)
+                shown.print(plain(f"{data.name}, {model.name}: {headline}"), markup=False)
     results = task.compared(pd.DataFrame(columns).astype({"n_clips_seen": "Int64"}))
     presented = task.present(results)
     embedded_parts = [part for parts_of_set in parts for part in parts_of_set]

@@ -12,6 +12,7 @@ import pandas as pd
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from slvr.command.text import in_latex, in_markdown, plain
 from slvr.eval.published import ACCURACY, COUNTERPART, SETS
 
 PUBLISHED = " (published)"
@@ -39,13 +40,13 @@ class Table:
 def markdown(table: Table) -> str:
     """The table as markdown."""
     lines = [
-        f"{table.title}.",
+        f"{in_markdown(table.title)}.",
         "",
-        f"| {' | '.join(map(_in_markdown, table.head))} |",
+        f"| {' | '.join(map(in_markdown, table.head))} |",
         f"|---|{'---:|' * (len(table.head) - 1)}",
         *(f"| {' | '.join(_marked(table, i))} |" for i in range(len(table.rows))),
         "",
-        *(f"{note}  " for note in table.notes),
+        *(f"{in_markdown(note)}  " for note in table.notes),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -54,15 +55,15 @@ def latex(table: Table) -> str:
     """The table as LaTeX, for the package booktabs."""
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_in_latex(' '.join([table.title + '.', *table.notes]))}}}",
+        rf"\caption{{{in_latex(' '.join([table.title + '.', *table.notes]))}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
         r"\toprule",
-        " & ".join(map(_in_latex, table.head)) + r" \\",
+        " & ".join(map(in_latex, table.head)) + r" \\",
         r"\midrule",
     ]
     for i, row in enumerate(table.rows):
         cells = (
-            rf"\textbf{{{_in_latex(cell)}}}" if (i, j) in table.best else _in_latex(cell)
+            rf"\textbf{{{in_latex(cell)}}}" if (i, j) in table.best else in_latex(cell)
             for j, cell in enumerate(row)
         )
         lines.append(" & ".join(cells) + r" \\")
@@ -71,11 +72,11 @@ def latex(table: Table) -> str:
 
 def terminal(table: Table) -> RichTable:
     """The table for a terminal, without its notes."""
-    shown = RichTable(title=table.title)
+    shown = RichTable(title=Text(plain(table.title)))
     for j, name in enumerate(table.head):
-        shown.add_column(name, justify="left" if j == 0 else "right")
+        shown.add_column(Text(plain(name)), justify="left" if j == 0 else "right")
     for i, row in enumerate(table.rows):
-        shown.add_row(*(Text(x, "bold" * ((i, j) in table.best)) for j, x in enumerate(row)))
+        shown.add_row(*(Text(plain(x), "bold" * ((i, j) in table.best)) for j, x in enumerate(row)))
     return shown
 
 
@@ -199,15 +200,5 @@ def comparison_table(scores: pd.DataFrame) -> Table | None:
 
 def _marked(table: Table, i: int) -> list[str]:
     """The cells of a row in markdown, bold where they stand out."""
-    cells = enumerate(map(_in_markdown, table.rows[i]))
+    cells = enumerate(map(in_markdown, table.rows[i]))
     return [f"**{cell}**" if (i, j) in table.best else cell for j, cell in cells]
-
-
-def _in_markdown(text: str) -> str:
-    return text.replace("|", r"\|")
-
-
-def _in_latex(text: str) -> str:
-    for plain in "&%$#_{}":
-        text = text.replace(plain, "\\" + plain)
-    return text.replace("±", r"$\pm$").replace("·", r"$\cdot$")

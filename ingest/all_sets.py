@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from slvr.command.line import DONE, FAILED, sentence
+from slvr.command.text import say
 from slvr.ingest.archives.evaluation_set import EvaluationSet
 from slvr.ingest.archives.find import SUFFIXES
 from slvr.ingest.recipes import EVALUATION_SETS
@@ -78,9 +79,9 @@ def ingest_all(root: Path, out: Path, ingest: Callable[[EvaluationSet, Path], in
             rows.append((name, "", "", "", "", sentence(error)))
         worst = max(worst, code)
     absent = [name for name in EVALUATION_SETS if name not in {row[0] for row in rows}]
-    print(_table(("set", "clips", "classes", "hours", "MB", "warnings"), rows))
+    say(_table(("set", "clips", "classes", "hours", "MB", "warnings"), rows))
     if absent:
-        print(f"no source for {', '.join(absent)}")
+        say(f"no source for {', '.join(absent)}")
     return worst
 
 

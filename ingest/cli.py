@@ -19,6 +19,7 @@ from slvr.command.line import (
     flag_of,
     new_parser,
 )
+from slvr.command.text import say
 from slvr.ingest.building.job import Outcome
 from slvr.ingest.expected import compare
 from slvr.ingest.looks.commands import LOOKS
@@ -172,18 +173,18 @@ def run(recipe: Recipe, output: Output, again: Collection[str] = ()) -> int:
         )
     plan = recipe.plan(CACHE.expanduser())
     for line in plan.notes:
-        print(line)
+        say(line)
     out = Path(output.out or f"shards/{recipe.directory}")
     job.prepare(out)
     if (too_small := job.disk_note(plan, out, output.codec)) is not None:
-        print(too_small)
+        say(too_small)
     outcome = job.build(recipe, plan, out, output.codec, workers, output.shard_mb, again)
     write_record(out, "ingest", recipe)  # only now: a directory of another plan is refused above
     _print_outcome(out, outcome)
     if plan.expected is not None:
-        print("\n".join(compare(plan.expected, recipe.NAME, outcome.rows)))
+        say("\n".join(compare(plan.expected, recipe.NAME, outcome.rows)))
     if (too_many := _too_many_failures(out, outcome, max_fail)) is not None:
-        print(too_many)
+        say(too_many)
         return FAILED
     return DONE
 
@@ -222,7 +223,7 @@ def _print_outcome(out: Path, outcome: Outcome) -> None:
     clips = [row.clip for row in outcome.rows]
     hours = sum(clip.n_samples / clip.sample_rate_hz for clip in clips) / 3600
     megabytes = sum(shard.bytes for shard in outcome.shards) / 1e6
-    print(
+    say(
         f"{out}: {n_ok} of {len(outcome.rows)} clips, {hours:.2f} h, {len(outcome.shards)} shards, "
         f"{megabytes:.1f} MB"
     )
@@ -230,13 +231,13 @@ def _print_outcome(out: Path, outcome: Outcome) -> None:
     reasons = Counter((clip.status, clip.reason) for clip in failures)
     for (status, reason), n in reasons.most_common():
         example = next(clip for clip in failures if clip.reason == reason)
-        print(f"  {n} {status}: {reason}, e.g. {example.source.uri} ({example.detail})")
+        say(f"  {n} {status}: {reason}, e.g. {example.source.uri} ({example.detail})")
     copies = count_copies(clip.pcm_sha256 for clip in clips if clip.status == OK)
     if copies.n_equal:
-        print(f"  {copies}")
+        say(f"  {copies}")
     unsettled = sum(clip.status in UNSETTLED for clip in failures)
     if unsettled:
-        print(f"{unsettled} of them failed for now: `ingest retry {out}` asks for them again")
+        say(f"{unsettled} of them failed for now: `ingest retry {out}` asks for them again")
 
 
 def all_sets(options: All) -> int:
@@ -255,7 +256,7 @@ def list_sets(_: List) -> int:
     """Prints the table of the sets; returns the exit code."""
     from slvr.ingest.all_sets import list_sets as table
 
-    print(table())
+    say(table())
     return DONE
 
 

@@ -25,6 +25,7 @@ class AtomicFile:
         self.temporary = path.with_name(f".{path.name}.partial")
 
     def __enter__(self) -> Path:
+        self.temporary.unlink(missing_ok=True)  # of a killed process, or a link that leads away
         return self.temporary
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -38,6 +39,25 @@ class AtomicFile:
             finally:
                 os.close(descriptor)
         self.temporary.replace(self.path)
+
+
+def refuse_links(out: Path) -> None:
+    """Nothing, where an output directory holds no links: writing would follow them out of it.
+
+    Raises:
+        ValueError: it holds one, on any level.
+    """
+    if not out.is_dir():
+        return
+    for folder, names, files in os.walk(out):  # which does not walk into links itself
+        for name in sorted([*names, *files]):
+            path = Path(folder, name)
+            if path.is_symlink():
+                raise ValueError(
+                    f"{path}: is a link to {path.readlink()}, and writing would follow it; an "
+                    "output directory holds plain files alone: remove the link, or give another "
+                    "--out"
+                )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,8 @@ from slvr.eval.report import REPORT, Report, html, write_report
 from slvr.eval.tables import Table
 
 RECORD = {
+    "command": "evaluate",
+    "datasets": {},
     "config": {"n_way": 5, "checkpoint": ["runs/a"], "out": None},
     "code": "0.1.0",
     "python": "3.11.7",

@@ -147,6 +147,6 @@ def test_markdown_and_latex_hold_every_cell() -> None:
     assert lines[2:5] == [r"| a\|b | x_1 | x |", "|---|---:|---:|", "| r & s | 1.0 ± 0.1 | **2** |"]
     tex = latex(table)
     assert r"r \& s & 1.0 $\pm$ 0.1 & \textbf{2} \\" in tex
-    assert r"a|b & x\_1 & x \\" in tex and r"\caption{Share in \%. A note.}" in tex
+    assert r"a\textbar{}b & x\_1 & x \\" in tex and r"\caption{Share in \%. A note.}" in tex
     assert tex.count(r"\begin") == tex.count(r"\end") == 2
     assert not re.search(r"(?<!\\)[%#_]", tex)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slvr.command.line import DONE, arguments, exit_code
+from slvr.command.text import say
 from slvr.train import separator_cli
 from slvr.train.config import TrainConfig
 from slvr.train.configure import from_command_line
@@ -30,7 +31,7 @@ def run(config: TrainConfig) -> int:
     if config.output.preview is not None:
         from slvr.train.preview import write_preview
 
-        print(write_preview(config, out, config.output.preview))
+        say(write_preview(config, out, config.output.preview))
         return DONE
 
     if config.output.cache_channels is not None:
@@ -38,8 +39,8 @@ def run(config: TrainConfig) -> int:
 
         folder = config.output.cache_channels
         for directory in cache_channels(config, Path(folder)):
-            print(directory)
-        print(f"next: the same command with --views.cache {folder} for --cache-channels {folder}")
+            say(directory)
+        say(f"next: the same command with --views.cache {folder} for --cache-channels {folder}")
         return DONE
 
     from lightning_fabric.utilities import rank_zero_only

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from slvr.command.text import csv_cells
 from slvr.shards.files import write_text
 
 LOG = "log.csv"
@@ -105,5 +106,5 @@ def _rows(path: Path, n_columns: int, last_step: int) -> list[list[str]]:
 
 def _text(*rows: Sequence[object]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    csv.writer(buffer, lineterminator="\n").writerows(map(csv_cells, rows))
     return buffer.getvalue()

@@ -1,6 +1,5 @@
 """What a run came to, as one page that needs no other file: `report.html`."""
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from slvr.command.charts import ACCENT, INK, LINE, MUTED, drawing, svg
 from slvr.command.named import named
 from slvr.command.page import render
-from slvr.command.record import RECORD
+from slvr.command.record import read_record
 from slvr.model.checkpoint import BEST
 from slvr.model.learner import Learner
 from slvr.pipeline.views.registry import VIEWS
@@ -75,7 +74,7 @@ def write_report(out: Path, config: RunConfig, learnt: Reported, device: torch.d
     steps, rates = pd.read_csv(out / LOG), pd.read_csv(out / THROUGHPUT)
     held = pd.read_csv(out / VALIDATION) if (out / VALIDATION).exists() else None
     best = None if held is None else best_step(held, config.optimisation.min_delta)
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    record = read_record(out)
     done = int(steps["step"].iloc[-1]) if len(steps) else 0
     page = render(
         "train",

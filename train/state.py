@@ -18,6 +18,7 @@ from slvr.model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from slvr.shards.files import refuse_links
 from slvr.shards.read import ShardDirectory
 from slvr.train.config import RunConfig
 from slvr.train.validation import EarlyStop
@@ -99,6 +100,7 @@ class Checkpoints:
         out = self._out
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out}: is a file; give a folder to --out")
+        refuse_links(out)
         found = checkpoints(out) if out.is_dir() else []
         if found and not self._resume:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from typing import Any, Literal, cast
 
 from slvr.command.progress import track
 from slvr.command.record import RECORD, package_versions
+from slvr.command.text import say
 from slvr.ingest.building.attempts import AttemptingMaker
 from slvr.ingest.building.copies import spool_copies
 from slvr.ingest.building.deal import deal, expected_s, plan_sha256
 from slvr.ingest.building.guarded import made_apart
 from slvr.ingest.building.ledger import LEDGER, LOCK, About, Ledger
 from slvr.ingest.building.part import make_part
+from slvr.ingest.building.rebuild import rebuild
 from slvr.ingest.building.reopen import reopen
 from slvr.ingest.building.spool import Spool
 from slvr.ingest.building.turns import Turns
@@ -26,7 +29,7 @@ from slvr.ingest.crew import threads_of
 from slvr.ingest.recipe import ClipPlan, CopiedRecipe, OnlineRecipe, Recipe
 from slvr.shards.clip import OK, SAMPLE_RATE_HZ, Clip
 from slvr.shards.croissant import CROISSANT, croissant
-from slvr.shards.files import file_sha256
+from slvr.shards.files import file_sha256, refuse_links
 from slvr.shards.manifest import MANIFEST, Description, Manifest, ShardInfo
 from slvr.shards.rows import CLIPS, Row
 from slvr.shards.write import finish, index_of
@@ -75,6 +78,7 @@ def prepare(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; give a directory to --out")
+    refuse_links(out)
     ours = (LEDGER, LOCK, RECORD)
     if out.is_dir() and not (out / LEDGER).exists():
         strange = sorted(entry.name for entry in out.iterdir() if entry.name not in ours)
@@ -113,6 +117,13 @@ def build(
     with Ledger(out, plan_sha256(recipe, plan, codec, shard_mb), begun) as ledger:
         for leftover in out.glob(".*.partial"):
             leftover.unlink()
+        if ledger.is_new and any(out.glob("*.tar")):
+            n = rebuild(out, dealt, ledger, Spool(out / SPOOL) if recipe.ONLINE else None)
+            say(
+                f"{out}: its {LEDGER} was {'damaged' if ledger.was_damaged else 'lost'}; "
+                f"{n} of {len(dealt)} shards are proven by what is there, the rest is made",
+                sys.stderr,
+            )
         finished = {
             name: info
             for name, info in ledger.finished().items()

@@ -85,6 +85,10 @@ class Ledger:
 
     One process at a time: the lock is the operating system's and ends with the process. Its
     threads may share a ledger.
+
+    Attributes:
+        is_new: was begun now.
+        was_damaged: the one before it was, and is gone.
     """
 
     def __init__(self, directory: Path, plan_sha256: str, about: About) -> None:
@@ -110,6 +114,10 @@ class Ledger:
         self._one_thread = threading.Lock()
         self._versions = json.dumps(package_versions(DECODERS))
         self._path = directory / LEDGER
+        self.was_damaged = _is_damaged(self._path)
+        if self.was_damaged:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         self._db = sqlite3.connect(self._path, check_same_thread=False)
         with self._transaction():
             _refuse_schema_1(self._db, directory)
@@ -122,6 +130,7 @@ class Ledger:
             if found is None:
                 row = (plan_sha256, json.dumps(asdict(about)))
                 self._db.execute("INSERT INTO plan VALUES (?, ?)", row)
+        self.is_new = found is None
         if found is not None and found[0] != plan_sha256:
             raise ValueError(
                 f"{directory}: begun with other sources or options; give another --out, or remove "
@@ -229,13 +238,44 @@ def open_to_read(directory: Path) -> sqlite3.Connection:
     path = (directory / LEDGER).resolve()
     if not path.is_file():
         raise ValueError(f"{directory}: no {LEDGER}; expected a directory that `ingest` has made")
+    if _is_damaged(path):
+        raise _damaged(directory, "not to be read")
     db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
     try:
         _refuse_schema_1(db, directory)
+        if db.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'plan'").fetchone() == (0,):
+            raise _damaged(directory, "empty, as a full disk leaves it")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _damaged(directory: Path, how: str) -> ValueError:
+    return ValueError(
+        f"{directory / LEDGER}: damaged ({how}); run the `ingest` command that made {directory} "
+        "again: it keeps what the finished shards prove, and makes the rest"
+    )
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether there is a ledger that cannot be read; an empty one can."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                return True
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+            for table, column in (("plan", "about"), ("shards", "info"), ("clips", "row")):
+                wrong = f"SELECT 1 FROM {table} WHERE json_valid({column}) IS NOT 1 LIMIT 1"
+                if table in tables and db.execute(wrong).fetchone():
+                    return True
+    except sqlite3.OperationalError as error:
+        return "lock" not in str(error)  # the one who writes it has no damage to tell of
+    except sqlite3.DatabaseError:
+        return True
+    return False
 
 
 def _refuse_schema_1(db: sqlite3.Connection, directory: Path) -> None:
@@ -249,8 +289,13 @@ def _refuse_schema_1(db: sqlite3.Connection, directory: Path) -> None:
 def read_about(directory: Path) -> About:
     """What a directory was begun with."""
     with closing(open_to_read(directory)) as db:
-        (about,) = db.execute("SELECT about FROM plan").fetchone()
-    return About(**json.loads(about))
+        found = db.execute("SELECT about FROM plan").fetchone()
+    if found is None:
+        raise _damaged(directory, "it holds no plan")
+    try:
+        return About(**json.loads(found[0]))
+    except TypeError as error:
+        raise _damaged(directory, "its plan has other fields") from error
 
 
 def writer_of(directory: Path) -> int | None:
@@ -259,5 +304,6 @@ def writer_of(directory: Path) -> int | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return int(lock.read() or 0) or None
+            text = lock.read()
+            return int(text) if text.isdecimal() else None
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slvr.command.line import DONE, FAILED
+from slvr.command.text import say
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,19 @@ def verify(options: Verify) -> int:
     except ValueError as error:
         if not (Path(options.directory) / MANIFEST).is_file():
             raise
-        print(error)  # a damaged manifest is a finding, not a wrong argument
+        say(error)  # a damaged manifest is a finding, not a wrong argument
         return FAILED
     shards = directory.manifest.shards
     with track("verify", len(shards), "shards") as progress:
         damages = find_damages(directory, on_shard=lambda name: progress.advance(note=name))
     for damage in damages:
-        print(damage)
+        say(damage)
     n_clips = sum(shard.n for shard in shards)
     if damages:
-        print(f"{directory.path}: damaged, as above; ingest the data set again to mend it")
+        say(f"{directory.path}: damaged, as above; ingest the data set again to mend it")
         return FAILED
-    print(f"{directory.path}: intact, {n_clips} clips in {len(shards)} shards")
-    print(count_copies(directory.pcm_sha256()))
+    say(f"{directory.path}: intact, {n_clips} clips in {len(shards)} shards")
+    say(count_copies(directory.pcm_sha256()))
     return DONE
 
 
@@ -84,7 +85,7 @@ def status(options: Status) -> int:
     """Shows how far an ingest has come; returns the exit code."""
     from slvr.ingest.looks.status import read_state
 
-    print(read_state(Path(options.directory)))
+    say(read_state(Path(options.directory)))
     return DONE
 
 
@@ -100,8 +101,8 @@ def diff(options: Diff) -> int:
         text = json.dumps({"a": options.a, "b": options.b, **found.to_dict()}, indent=1)
         write_text(Path(options.json), text + "\n")
     for line in found.lines():
-        print(f"  {line}")
-    print(found.verdict)
+        say(f"  {line}")
+    say(found.verdict)
     return DONE if found.same else FAILED
 
 
@@ -115,8 +116,8 @@ def inspect(options: Inspect) -> int:
     directory = ShardDirectory.open(options.directory)
     out = Path(options.out or directory.path / PAGE)
     write_text(out, page(directory, options.seed))
-    print(count_copies(directory.pcm_sha256()))
-    print(f"page: {out}")
+    say(count_copies(directory.pcm_sha256()))
+    say(f"page: {out}")
     return DONE
 
 

@@ -117,6 +117,7 @@ def read_state(directory: Path) -> IngestState:
     Raises:
         ValueError: it has no ledger.
     """
+    about = read_about(directory)
     with closing(open_to_read(directory)) as db:
         counts = db.execute(
             f"SELECT status, reason, COUNT(*) AS n FROM ({_OF_EACH_CLIP}) "
@@ -136,7 +137,7 @@ def read_state(directory: Path) -> IngestState:
             ((end_s or 0.0) - RATE_WINDOW_S,),
         ).fetchone()
     return IngestState(
-        about=read_about(directory),
+        about=about,
         writer=writer_of(directory),
         counts=tuple(counts),
         n_attempts=n_attempts,

@@ -1,7 +1,7 @@
 """AudioSet: ten-second parts of YouTube videos, from a copy or fetched by yt-dlp and cut here."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,8 +77,10 @@ class AudioSet(Asking, Choice):
 
     def plan(self, cache: Path) -> ClipPlan:
         """The segments of the list that were chosen, with the display names of their labels."""
+        if self._asks_youtube and (self.ytdlp_option or self.cookies_from_browser):
+            self._exits[0].begin()  # a wrong option is not every clip's failure
         listed, names, without = self.clips(cache)
-        clips = tuple(map(self._planned, listed))
+        clips = tuple(self._planned(listed))
         mirror = open_mirror(self.from_mirror) if self.from_mirror else None
         return ClipPlan(
             clips=clips,
@@ -91,10 +93,13 @@ class AudioSet(Asking, Choice):
             else {},
         )
 
-    def _planned(self, clip: Clip) -> Clip:
-        """The clip as it comes from the place that this run asks."""
-        url = redact(self._exits[0].options.url(clip.source.id))
-        return dataclasses.replace(clip, source=dataclasses.replace(clip.source, uri=url))
+    def _planned(self, listed: Iterable[Clip]) -> Iterator[Clip]:
+        """The clips as they come from the place that this run asks."""
+        asked = self._exits[0].options
+        secrets = asked.secrets()
+        for clip in listed:
+            url = redact(asked.url(clip.source.id), secrets)
+            yield dataclasses.replace(clip, source=dataclasses.replace(clip.source, uri=url))
 
     def _notes(self, clips: tuple[Clip, ...], mirror: Mirror | None) -> tuple[str, ...]:
         seconds = sum(clip.n_samples for clip in clips) / SAMPLE_RATE_HZ

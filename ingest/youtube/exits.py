@@ -30,6 +30,15 @@ class Exit:
         self.options = options
         self._free: deque[Fetcher] = deque()
 
+    def begin(self) -> None:
+        """Starts a session, where none is: finds wrong options before the first clip.
+
+        Raises:
+            UsageError: yt-dlp cannot be started with them.
+        """
+        if not self._free:
+            self._free.append(Fetcher(self.options))
+
     def fetch(self, youtube_id: str, folder: Path) -> Fetched:
         """One video's audio; see `Fetcher.fetch`."""
         try:

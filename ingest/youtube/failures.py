@@ -188,7 +188,7 @@ _SECRET_HEADER = re.compile(
     r"\b((?:set-)?cookie|(?:proxy-)?authorization)\b(['\"]?\s*[:=]).*", re.IGNORECASE
 )
 _USER_INFO = re.compile(r"[^\s/@'\"<>]+:[^\s/@'\"<>]+@(?=[\w.\[-])")
-_URL = re.compile(r"https?://[^\s'\"<>()]+", re.IGNORECASE)
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"<>]+", re.IGNORECASE)
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -208,7 +208,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _redact_url(match: re.Match[str]) -> str:
-    head, _, query = match[0].partition("?")
+    head, _, query = match[0].partition("#")[0].partition("?")
     scheme, _, rest = head.partition("://")
     authority, slash, path = rest.partition("/")
     host = authority.rpartition("@")[2]

@@ -18,6 +18,7 @@ from typing import Any
 
 from slvr.ingest.decode import probe
 from slvr.ingest.recipe import ClipFailure, UsageError
+from slvr.ingest.youtube.cookies import cookies_text
 from slvr.ingest.youtube.failures import classify, local_error, redact
 from slvr.ingest.youtube.options import FetchOptions
 
@@ -96,7 +97,15 @@ class Fetcher:
         self._log = _WarningList()
         self._url = ""
         self._started_s = 0.0
-        self._downloader = YoutubeDL(self._parameters())
+        parameters = self._parameters()
+        try:
+            self._downloader = YoutubeDL(parameters)
+        except Exception as error:  # of a wrong value, each has its own
+            names = ", ".join(sorted(options.ytdlp_options)) or "none"
+            raise UsageError(
+                f"yt-dlp cannot be started ({type(error).__name__}); expected values that yt-dlp "
+                f"{ytdlp_version} knows for ytdlp_options, given were {names}"
+            ) from None  # the cause quotes the value
         try:
             _ = self._downloader.cookiejar
         except YoutubeDLError:
@@ -210,7 +219,7 @@ class Fetcher:
         }
         if options.cookies:
             # As a stream: from a path, yt-dlp would write the jar back into the user's file.
-            parameters["cookiefile"] = io.StringIO(options.cookies.read_text(encoding="utf-8"))
+            parameters["cookiefile"] = io.StringIO(cookies_text(options.cookies))
         if options.cookies_from_browser:
             browser, _, profile = options.cookies_from_browser.partition(":")
             parameters["cookiesfrombrowser"] = (browser, profile or None, None, None)

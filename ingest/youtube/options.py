@@ -2,23 +2,18 @@
 
 import base64
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
+from slvr.ingest.youtube.allowed import check
+from slvr.ingest.youtube.cookies import cookies_text
 from slvr.ingest.youtube.failures import redact
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-
-# yt-dlp options that the fetcher sets; a user's value would break what it promises.
-_OWN_YTDLP_OPTIONS = {
-    *("logger", "quiet", "noprogress", "color", "verbose", "debug_printtraffic", "ignoreerrors"),
-    *("outtmpl", "paths", "noplaylist", "playlist_items", "match_filter", "progress_hooks"),
-    *("postprocessors", "fixup", "skip_unavailable_fragments"),
-    *("socket_timeout", "cookiefile", "cookiesfrombrowser", "proxy"),
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class FetchOptions:
         player_client: YouTube's clients that yt-dlp acts as, by its names.
     """
 
-    source_url: str = "https://www.youtube.com/watch?v={id}"
+    source_url: str = field(default="https://www.youtube.com/watch?v={id}", repr=False)
     cookies: Path | None = None
     cookies_from_browser: str | None = None
     proxy: str | None = field(default=None, repr=False)  # may hold a password
@@ -54,11 +49,12 @@ class FetchOptions:
 
     def __post_init__(self) -> None:
         if "{id}" not in self.source_url:
-            raise ValueError(
-                f"source_url: got {redact(self.source_url)!r}, expected a URL with {{id}} in it"
-            )
+            got = redact(self.source_url, _of_url(self.source_url))
+            raise ValueError(f"source_url: got {got!r}, expected a URL with {{id}} in it")
         if self.cookies is not None and not self.cookies.is_file():
             raise ValueError(f"cookies: no file {self.cookies}, expected a cookies.txt")
+        if self.cookies is not None:
+            cookies_text(self.cookies)
         if self.proxy and not _is_proxy_url(self.proxy):
             raise ValueError(  # without the value: it may hold a password
                 "proxy: expected SCHEME://HOST:PORT or SCHEME://USER:PASSWORD@HOST:PORT, the "
@@ -70,22 +66,10 @@ class FetchOptions:
                 "po_token: expected CLIENT.CONTEXT+TOKEN, for example web.gvs+ and the token; "
                 "yt-dlp's PO Token Guide says how to get one"
             )
-        of_extractors = self.ytdlp_options.get("extractor_args", {})
-        if not (
-            isinstance(of_extractors, Mapping)
-            and isinstance(of_extractors.get("youtube", {}), Mapping)
-        ):
-            raise ValueError(
-                'ytdlp_options: expected extractor_args as {"youtube": {"NAME": ["VALUE"]}}'
-            )
+        check(self.ytdlp_options)
         for name in ("max_source_mb", "max_source_s", "max_fetch_s", "socket_timeout_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0")
-        if clash := sorted(_OWN_YTDLP_OPTIONS & self.ytdlp_options.keys()):
-            raise ValueError(
-                f"ytdlp_options: {', '.join(clash)} cannot be set here, since the ingest sets it; "
-                f"use its own options for cookies, proxies and timeouts"
-            )
 
     def url(self, youtube_id: str) -> str:
         """The URL of one source."""
@@ -113,6 +97,7 @@ class FetchOptions:
         if named:
             login = ":".join(unquote(part or "") for part in (proxy.username, proxy.password))
             secrets.add(base64.b64encode(login.encode()).decode())  # as a header has it
+        secrets |= _of_url(self.source_url)
         pending: list[Any] = list(self.ytdlp_options.values())
         while pending:
             value = pending.pop()
@@ -120,9 +105,23 @@ class FetchOptions:
                 pending.extend(value.values())
             elif isinstance(value, (list, tuple, set)):
                 pending.extend(value)
-            elif isinstance(value, str):
-                secrets.add(value)
+            elif not isinstance(value, bool):
+                secrets.add(str(value))  # a password may be a number
         return secrets
+
+
+def _of_url(url: str) -> set[str]:
+    """User, password and the values of the query of a URL, as they stand there and decoded."""
+    try:
+        address = urlsplit(url)
+    except ValueError:  # a bracket in the wrong place: nothing can be told apart
+        return {url}
+    user, _, password = address.netloc.rpartition("@")[0].partition(":")
+    query = [pair.partition("=") for pair in re.split("[&;]", address.query)]
+    values = [value if equals else name for name, equals, value in query if name != "v"]
+    parts = {user, password, address.netloc.rpartition("@")[0], *values, address.fragment}
+    found = {part for part in parts if part and "{id}" not in part}
+    return found | set(map(unquote, found)) | set(map(unquote_plus, found))
 
 
 def _is_proxy_url(proxy: str) -> bool:
