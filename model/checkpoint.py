@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: its state cannot be read ({error})") from error
-    step = state.get("step") if isinstance(state, dict) else None
+    step = state.get("step", 0) if isinstance(state, dict) else None
     if not isinstance(step, int) or isinstance(step, bool) or step < 0:
         raise ValueError(f"{path}: its state says step {step!r}, expected a whole number from 0 up")
     return tensors, state

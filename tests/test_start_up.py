@@ -52,7 +52,9 @@ def test_import_slvr_loads_no_torch(tmp_path: Path) -> None:
 def test_every_help_and_the_version_load_no_torch(tmp_path: Path) -> None:
     lines = ["slvr --version", "slvr --help", "ingest --help", "train --help", "evaluate --help"]
     said = dict(zip(lines, run_all(lines, tmp_path), strict=True))
-    (choices,) = re.findall(r"\{([\w,]+)\}\n", said["ingest --help"][1].partition("\n\n")[0] + "\n")
+    (choices,) = re.findall(
+        r"\{([\w,-]+)\}\n", said["ingest --help"][1].partition("\n\n")[0] + "\n"
+    )
     of_ingest = choices.split(",")
     of_evaluate = [name for name in TASKS if name != FEW_SHOT]
     assert {"demo", "folder", "audioset", "esc50", "all", "list", "verify", "diff", "retry"} <= set(

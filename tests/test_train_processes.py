@@ -93,7 +93,7 @@ def train_alone(directory: ShardDirectory, out: Path, **options: object) -> None
         return ByHalves(**vars(build_stage(*args)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slvr.train.loop.build_stage", build_by_halves)
+        patch.setattr("slvr.train.learning.build_stage", build_by_halves)
         train(configured(directory.path, **(OPTIONS | options)), out)
 
 

@@ -156,7 +156,7 @@ def sounds(batches: object) -> list[bytes]:
 
 def seen(validation: Validation) -> list[bytes]:
     """The clips that a validation takes."""
-    return sounds(validation.batches(lambda pcm, seed: pcm))
+    return sounds(validation.batches(lambda pcm, seed, cut: pcm))
 
 
 @pytest.mark.parametrize("resident", [True, False])

@@ -89,19 +89,20 @@ class SoundEvents(Hear):
             charts[f"{name}: onset F of each class"] = heatmap(
                 wide.to_numpy(), list(wide.index), list(wide.columns)
             )
-        notes = [
-            f"{row.model}, {row.set}: {row.n_hits:,} of {row.n_reference:,} events found, "
-            f"{row.n_estimated:,} estimated, in {row.n_files:,} files"
-            + (
-                f"; {row.n_files_without:,} without an estimate, which count too."
-                if row.n_files_without
-                else "."
-            )
-            for row in overall[overall["selects"]].itertuples()
-        ]
+        notes = [_found(row) for row in overall[overall["selects"]].to_dict("records")]
         first = tables[0]
         tables[0] = Table(first.title, first.head, first.rows, [*first.notes, *notes])
         return Presented(shown.title, shown.line, tables, charts)
+
+
+def _found(row: Mapping[Any, Any]) -> str:
+    """How many events a model has found in a set, in a sentence."""
+    said = (
+        f"{row['model']}, {row['set']}: {row['n_hits']:,} of {row['n_reference']:,} events found, "
+        f"{row['n_estimated']:,} estimated, in {row['n_files']:,} files"
+    )
+    without = row["n_files_without"]
+    return f"{said}; {without:,} without an estimate, which count too." if without else f"{said}."
 
 
 def _of_class(judged: Judgement, k: int, onset_s: float) -> tuple[EventScore, SegmentScore]:

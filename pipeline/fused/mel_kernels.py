@@ -90,10 +90,10 @@ def mel_images(
         r, i = after_r, after_i
         j += 1
     to = images + (row * CHANNELS * n_mels + band)[None, :] * n_frames + frame[:, None]
-    tl.store(to, DECIBEL * tl.log2(power * 0.0625 + LOG_FLOOR), mask=inside)
+    tl.store(to, tl.log2(power * 0.0625 + LOG_FLOOR) * DECIBEL, mask=inside)
     if CHANNELS == 3:
         magnitude = tl.sqrt(real * real + imaginary * imaginary)
         to += n_mels * n_frames
-        tl.store(to, DECIBEL * tl.log2(magnitude + LOG_FLOOR), mask=inside)
+        tl.store(to, tl.log2(magnitude + LOG_FLOOR) * DECIBEL, mask=inside)
         to += n_mels * n_frames
         tl.store(to, _angle(imaginary, real), mask=inside)
