@@ -6,6 +6,7 @@ The protocol of the HEAR 2021 benchmark for DCASE 2016 task 2, its post-processi
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
